@@ -1,0 +1,238 @@
+import { defer, EMPTY, ignoreElements, mergeMap, Observable, Subject, switchMap, map } from 'rxjs';
+import type { Effect, EffectKind } from '../core/effect.ts';
+import { failureOf, UpdateError, type Failure } from '../core/errors.ts';
+import type { EventBody } from '../core/event.ts';
+import { downloadArtifact } from './download.ts';
+import type { Ports } from './ports.ts';
+import { createValve } from './valve.ts';
+
+/**
+ * One handler for each kind of effect; all the input and output of an update starts here. A handler answers with
+ * the events its work leads to. Unsubscribing ends the work and everything it started.
+ */
+export function runEffects(effect$: Observable<Effect>, ports: Ports): Observable<EventBody> {
+  const running = new Set<AbortController>();
+  const valve = createValve();
+  const timer$ = new Subject<{ readonly workId: number; readonly delayMs: number } | null>();
+  /** Reports reach the server in the order they were made in. */
+  let lastReport: Promise<unknown> = Promise.resolve();
+
+  /** Work whose outcome is one event. `onError` turns what went wrong into that event. */
+  function work(
+    run: (signal: AbortSignal, emit: (event: EventBody) => void) => Promise<EventBody>,
+    onError: (failure: Failure, error: unknown) => EventBody,
+  ): Observable<EventBody> {
+    return new Observable((subscriber) => {
+      const controller = new AbortController();
+      running.add(controller);
+      const emit = (event: EventBody): void => subscriber.next(event);
+      run(controller.signal, emit)
+        .catch((error: unknown) => {
+          if (!(error instanceof UpdateError)) ports.log.error('Unexpected error in an effect', { err: error });
+          return onError(failureOf(error), error);
+        })
+        .then((event) => {
+          running.delete(controller);
+          subscriber.next(event);
+          subscriber.complete();
+        })
+        .catch((error: unknown) => subscriber.error(error));
+      return () => {
+        running.delete(controller);
+        controller.abort();
+      };
+    });
+  }
+
+  function silent(run: () => void | Promise<void>): Observable<EventBody> {
+    return defer(async () => run()).pipe(ignoreElements());
+  }
+
+  const handlers: { readonly [K in EffectKind]: (effect: Extract<Effect, { kind: K }>) => Observable<EventBody> } =
+    {
+      runScripts: ({ workId, family, action, runsAll }) =>
+        work(
+          async (signal) => {
+            await ports.scripts.run({ family, action, runsAll }, signal);
+            return { kind: 'ScriptsFinished', workId, failure: null };
+          },
+          (failure) => ({ kind: 'ScriptsFinished', workId, failure }),
+        ),
+      runModule: ({ workId, payloadType, action }) =>
+        work(
+          async (signal) => {
+            // The module may take the host down: first everything that was said has to be out.
+            if (action === 'ArtifactReboot' || action === 'ArtifactRollbackReboot') await flush();
+            try {
+              if (payloadType !== null) await ports.modules.run(payloadType, action, signal);
+            } finally {
+              if (action === 'Cleanup') await ports.modules.removeTree();
+            }
+            return { kind: 'ModuleFinished', workId, failure: null };
+          },
+          (failure) => ({ kind: 'ModuleFinished', workId, failure }),
+        ),
+      askNeedsReboot: ({ workId, payloadType }) =>
+        work(
+          async (signal) => ({
+            kind: 'RebootNeedAnswered',
+            workId,
+            answer: await ports.modules.needsReboot(payloadType, signal),
+          }),
+          (failure) => ({ kind: 'QuestionFailed', workId, failure }),
+        ),
+      askSupportsRollback: ({ workId, payloadType }) =>
+        work(
+          async (signal) => ({
+            kind: 'RollbackSupportAnswered',
+            workId,
+            isSupported: await ports.modules.supportsRollback(payloadType, signal),
+          }),
+          (failure) => ({ kind: 'QuestionFailed', workId, failure }),
+        ),
+      download: (effect) =>
+        work(
+          async (signal, emit) => {
+            const { workId } = effect;
+            valve.set(effect.isSuspended);
+            const throttle = createThrottle(ports, (downloadedBytes) =>
+              emit({ kind: 'DownloadProgressed', workId, downloadedBytes }),
+            );
+            const downloadedBytes = await downloadArtifact(
+              ports,
+              effect,
+              {
+                onVerified: (artifact, sizeBytes) =>
+                  emit({ kind: 'ArtifactVerified', workId, artifact, sizeBytes }),
+                onBytes: throttle,
+                mayContinue: () => valve.passage(signal),
+              },
+              signal,
+            );
+            emit({ kind: 'DownloadProgressed', workId, downloadedBytes });
+            return { kind: 'DownloadFinished', workId, failure: null };
+          },
+          (failure) => ({ kind: 'DownloadFinished', workId: effect.workId, failure }),
+        ),
+      suspendDownload: () => silent(() => valve.set(true)),
+      resumeDownload: () => silent(() => valve.set(false)),
+      rebootHost: ({ workId }) =>
+        work(
+          async (signal) => {
+            await flush();
+            return ports.system.reboot(signal);
+          },
+          (failure) => ({ kind: 'HostRebootFailed', workId, failure }),
+        ),
+      reportStatus: ({ workId, deploymentId, status, substate }) =>
+        work(
+          (signal) => {
+            const report = lastReport.then(async (): Promise<EventBody> => {
+              let outcome = await ports.server.reportStatus(deploymentId, status, substate, signal);
+              if (status === 'failure' && outcome === 'accepted') {
+                await ports.deploymentLog.flush();
+                outcome = await ports.server.uploadLog(deploymentId, logLines(ports, deploymentId), signal);
+              }
+              return { kind: 'StatusReported', workId, outcome, retryAfterSeconds: 0 };
+            });
+            lastReport = report.catch(() => {});
+            return report;
+          },
+          (_failure, error) => ({
+            kind: 'StatusReported',
+            workId,
+            outcome: 'unreachable',
+            retryAfterSeconds: retryAfter(error),
+          }),
+        ),
+      authorize: ({ workId }) =>
+        work(
+          async (signal) => {
+            await ports.server.authorize(signal);
+            return { kind: 'AuthorizationFinished', workId, failure: null };
+          },
+          (failure) => ({ kind: 'AuthorizationFinished', workId, failure }),
+        ),
+      checkScriptVersion: ({ workId }) =>
+        work(
+          async () => {
+            await ports.scripts.checkRootfsScriptVersion();
+            return { kind: 'ScriptVersionChecked', workId, failure: null };
+          },
+          (failure) => ({ kind: 'ScriptVersionChecked', workId, failure }),
+        ),
+      checkForDeployment: ({ workId }) =>
+        work(
+          async (signal) => ({
+            kind: 'DeploymentCheckFinished',
+            workId,
+            offer: await ports.server.checkForDeployment(signal),
+            failure: null,
+          }),
+          (failure) => ({ kind: 'DeploymentCheckFinished', workId, offer: null, failure }),
+        ),
+      cancelWork: () => silent(() => running.forEach((controller) => controller.abort())),
+      armTimer: ({ workId, delayMs }) => silent(() => timer$.next({ workId, delayMs })),
+      disarmTimer: () => silent(() => timer$.next(null)),
+      openDeploymentLog: ({ deploymentId }) => silent(() => ports.deploymentLog.open(deploymentId)),
+      logDeployment: ({ level, message }) => silent(() => ports.deploymentLog.write(level, message)),
+      closeDeploymentLog: () => silent(() => ports.deploymentLog.close()),
+      announce: ({ notice }) => silent(() => ports.bus.announce(notice)),
+    };
+
+  async function flush(): Promise<void> {
+    await Promise.all([ports.bus.flush(), ports.deploymentLog.flush()]);
+  }
+
+  function handle(effect: Effect): Observable<EventBody> {
+    const handler = handlers[effect.kind] as (effect: Effect) => Observable<EventBody>;
+    return handler(effect);
+  }
+
+  // Newest wins: arming replaces the timer that ran, disarming leaves none.
+  const fired$ = timer$.pipe(
+    switchMap((timer) =>
+      timer === null
+        ? EMPTY
+        : ports.clock
+            .timer(timer.delayMs)
+            .pipe(map((): EventBody => ({ kind: 'TimerFired', workId: timer.workId }))),
+    ),
+  );
+  // Independent: a report may still be under way while the next step's work runs.
+  return new Observable<EventBody>((subscriber) => {
+    const subscription = fired$.subscribe(subscriber);
+    subscription.add(effect$.pipe(mergeMap(handle)).subscribe(subscriber));
+    return subscription;
+  });
+}
+
+/** At most four progress events a second. */
+function createThrottle(
+  { clock }: Pick<Ports, 'clock'>,
+  emit: (bytes: number) => void,
+): (bytes: number) => void {
+  let lastMs = -Infinity;
+  return (bytes) => {
+    const nowMs = clock.now().bootMs;
+    if (nowMs - lastMs < 250) return;
+    lastMs = nowMs;
+    emit(bytes);
+  };
+}
+
+function retryAfter(error: unknown): number {
+  const seconds = error instanceof UpdateError ? error.details['retry-after-seconds'] : 0;
+  return typeof seconds === 'number' ? seconds : 0;
+}
+
+async function* logLines({ deploymentLog }: Ports, deploymentId: string): AsyncGenerator<string> {
+  let fromLine = 0;
+  for (;;) {
+    const page = await deploymentLog.read(deploymentId, fromLine, 1000);
+    if (page === null || page.lines.length === 0) return;
+    yield* page.lines;
+    fromLine = page.nextLine;
+  }
+}
+

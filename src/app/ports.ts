@@ -1,0 +1,25 @@
+import type { ArtifactReader } from '../ports/artifact-reader.ts';
+import type { ArtifactSource } from '../ports/artifact-source.ts';
+import type { Clock } from '../ports/clock.ts';
+import type { DeploymentServer } from '../ports/deployment-server.ts';
+import type { DeploymentLog, Log } from '../ports/log.ts';
+import type { ScriptRunner } from '../ports/script-runner.ts';
+import type { System } from '../ports/system.ts';
+import type { UpdateBus } from '../ports/update-bus.ts';
+import type { UpdateModules } from '../ports/update-module.ts';
+
+/** Everything outside that the update flow works with. */
+export interface Ports {
+  readonly clock: Clock;
+  readonly source: ArtifactSource;
+  readonly reader: ArtifactReader;
+  readonly modules: UpdateModules;
+  readonly scripts: ScriptRunner;
+  readonly system: System;
+  readonly server: DeploymentServer;
+  readonly bus: UpdateBus;
+  readonly deploymentLog: DeploymentLog;
+  readonly log: Log;
+  /** PEM files; empty = artifacts need no signature. */
+  readonly verifyKeyPaths: readonly string[];
+}

@@ -1,0 +1,122 @@
+import { allowedActions, type Action } from './command.ts';
+import type { Details } from './errors.ts';
+import { paceOf } from './progress.ts';
+import {
+  areUpdatesEnabled,
+  type Activity,
+  type Blocker,
+  type HistoryEntry,
+  type PublicState,
+  type Result,
+  type UpdateState,
+} from './state.ts';
+import { FLOW } from './transition-table.ts';
+
+/**
+ * What the outside is told: the values of all properties of `io.holdpoint.Update1` at one moment, in plain types.
+ * The D-Bus adapter and the command line only render it. Source: design/dbus-api.md section 3.
+ * Times in microseconds, sizes in bytes, −1 = unknown.
+ */
+export interface Snapshot {
+  readonly serial: number;
+  readonly state: PublicState;
+  readonly activity: Activity;
+  readonly step: string;
+  readonly deploymentId: string;
+  readonly artifactName: string;
+  readonly currentArtifactName: string;
+  readonly deployment: Readonly<Record<string, string | number | readonly string[]>>;
+  readonly rebootRequired: 'no' | 'yes' | 'unknown';
+  readonly progress: number;
+  readonly stepProgress: number;
+  readonly downloadedBytes: number;
+  readonly downloadSizeBytes: number;
+  readonly bytesPerSecond: number;
+  readonly remainingSeconds: number;
+  readonly waitTicket: string;
+  readonly waitPoint: string;
+  readonly blockers: readonly Blocker[];
+  readonly waitSinceUsec: number;
+  readonly waitDeadlineUsec: number;
+  readonly waitDeadlineBootUsec: number;
+  readonly waitOnExpire: string;
+  readonly isPaused: boolean;
+  readonly areUpdatesEnabled: boolean;
+  readonly allowedActions: readonly Action[];
+  readonly lastResult: Result | 'none';
+  readonly lastErrorName: string;
+  readonly lastErrorMessage: string;
+  readonly lastErrorDetails: Details;
+  readonly lastCheckUsec: number;
+}
+
+export function snapshotOf(state: UpdateState): Snapshot {
+  const row = FLOW[state.step];
+  const { deployment, wait, progress } = state;
+  const last = lastEntry(state);
+  const pace = paceOf(progress);
+  const isDownloading = state.step === 'download';
+  return {
+    serial: state.serial,
+    state: row.state,
+    activity: row.activity,
+    step: row.step,
+    deploymentId: deployment?.id ?? '',
+    artifactName: deployment?.artifact?.artifactName ?? deployment?.announcedName ?? '',
+    currentArtifactName: state.installed.artifactName,
+    deployment: deploymentFacts(state),
+    rebootRequired: rebootRequired(state),
+    progress: progress.overall,
+    stepProgress: progress.step,
+    downloadedBytes: progress.downloadedBytes,
+    downloadSizeBytes: progress.sizeBytes,
+    bytesPerSecond: isDownloading ? pace.bytesPerSecond : -1,
+    remainingSeconds: isDownloading ? pace.remainingSeconds : -1,
+    waitTicket: wait?.ticket ?? '',
+    waitPoint: wait?.point ?? '',
+    blockers: wait?.blockers ?? [],
+    waitSinceUsec: (wait?.startedWallMs ?? 0) * 1000,
+    waitDeadlineUsec: Math.round(wait?.deadlineWallMs ?? 0) * 1000,
+    waitDeadlineBootUsec: Math.round(wait?.deadlineBootMs ?? 0) * 1000,
+    waitOnExpire: wait?.onExpire ?? '',
+    isPaused: deployment?.pause != null,
+    areUpdatesEnabled: areUpdatesEnabled(state),
+    allowedActions: allowedActions(state),
+    lastResult: last?.result ?? 'none',
+    lastErrorName: last?.failure?.name ?? '',
+    lastErrorMessage: last?.failure?.message ?? '',
+    lastErrorDetails: last?.failure?.details ?? {},
+    lastCheckUsec: state.lastCheckWallMs * 1000,
+  };
+}
+
+/** The last result is cleared when the next deployment starts, and there again once that one is over. */
+function lastEntry(state: UpdateState): HistoryEntry | undefined {
+  const entry = state.history[0];
+  return state.deployment === null || entry?.deploymentId === state.deployment.id ? entry : undefined;
+}
+
+function deploymentFacts(state: UpdateState): Snapshot['deployment'] {
+  const { deployment } = state;
+  if (deployment === null) return {};
+  const { artifact } = deployment;
+  return {
+    source: deployment.source,
+    initiator: deployment.initiatorUid < 0 ? 'server' : `uid:${deployment.initiatorUid}`,
+    'started-usec': deployment.startedWallMs * 1000,
+    'size-bytes': deployment.sizeBytes,
+    ...(artifact && {
+      digest: artifact.digest,
+      'device-types': artifact.compatibleDevices,
+      'payload-types': artifact.payloadType === null ? [] : [artifact.payloadType],
+    }),
+    ...(state.wait && state.wait.notice !== '' && { notice: state.wait.notice }),
+  };
+}
+
+function rebootRequired(state: UpdateState): 'no' | 'yes' | 'unknown' {
+  const { deployment } = state;
+  if (deployment === null || deployment.isCommitted) return 'no';
+  if (deployment.rebootNeed === 'unknown') return 'unknown';
+  return deployment.rebootNeed !== 'No' && !deployment.hasRebooted ? 'yes' : 'no';
+}

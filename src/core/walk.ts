@@ -1,0 +1,290 @@
+import { announce, change, changeDeployment, logDeployment, order, recordFailure, type Draft } from './draft.ts';
+import type { Failure } from './errors.ts';
+import { progressAt } from './progress.ts';
+import { applyProvides, inconsistentName } from './provides.ts';
+import { HISTORY_LIMIT, type Deployment, type FlowStep, type HistoryEntry, type Result } from './state.ts';
+import { FLOW, type Condition, type Outcome, type Target, type Targets } from './transition-table.ts';
+import { arriveAtGate, endWait } from './waiting.ts';
+
+/** Walking the table: from a step and the outcome of its work to the next step and the work that it orders. */
+
+/** Steps of one deployment that may be entered before it is taken for a loop: spec/update-flow.md section 6.4. */
+export const LOOP_LIMIT = 28;
+
+const CONDITIONS: Readonly<Record<Condition, (draft: Draft) => boolean>> = {
+  'deployment-pending': ({ state }) => state.deployment !== null,
+  'already-installed': ({ state }) =>
+    state.deployment?.source === 'server' && state.deployment.announcedName === state.installed.artifactName,
+  'payload-empty': ({ state }) => state.deployment?.artifact?.payloadType === null,
+  'same-boot': ({ state, event }) => event.kind === 'ServiceStarted' && event.bootId === state.bootId,
+  'has-rebooted': ({ state }) => state.deployment?.hasRebooted === true,
+};
+
+export function choose(draft: Draft, targets: Targets): Target {
+  const list = (Array.isArray(targets) ? targets : [targets]) as readonly (FlowStep | Target)[];
+  for (const entry of list) {
+    const target = typeof entry === 'string' ? { to: entry } : entry;
+    if (target.when === undefined || CONDITIONS[target.when](draft)) return target;
+  }
+  // A test proves that every list ends with an unconditional target.
+  throw new Error(`no target applies in ${draft.state.step}`);
+}
+
+/** Follows an outcome of the present step. An outcome the step does not have changes nothing. */
+export function follow(draft: Draft, outcome: Outcome, failure: Failure | null): void {
+  const row = FLOW[draft.state.step];
+  const targets = row.next[outcome];
+  if (targets === undefined) return;
+  if (failure !== null) {
+    if (row.isFailureIgnored) logDeployment(draft, 'warning', `${row.step}: ${failure.message}`);
+    else recordFailure(draft, failure);
+  }
+  endWait(draft, 'aborted', {});
+  const target = choose(draft, targets);
+  applyMark(draft, target, failure);
+  enter(draft, target.to);
+}
+
+/**
+ * Enters a step, and goes on through every step that has nothing to do. `isAgain`: the same step as before a
+ * restart, which has been counted already.
+ */
+export function enter(draft: Draft, to: FlowStep, isAgain = false): void {
+  let step = to;
+  if (FLOW[step].checkpoint !== undefined && !isAgain) step = countCheckpoint(draft, step);
+  const row = FLOW[step];
+  change(draft, {
+    step,
+    workId: draft.state.workId + 1,
+    attempts: 0,
+    serial: draft.state.serial + 1,
+    progress: row.progress ? progressAt(draft.state.progress, row.progress[0]) : { ...draft.state.progress, step: -1 },
+  });
+  if (step === 'reboot' || step === 'verify-reboot') changeDeployment(draft, { hasRebooted: true });
+  if (step === 'cleanup-after-failure') keepInconsistentName(draft);
+  // The offer is not taken up: what happens next is not part of it.
+  if (step === 'sync-error') change(draft, { deployment: null });
+  if (step === 'report-already-installed' && draft.state.deployment) announceStart(draft, draft.state.deployment);
+  if (row.work.kind === 'report' && row.work.delivery === 'final') finishDeployment(draft);
+  if (step === 'idle-enter' || step === 'idle') letGoOfFinished(draft);
+
+  if (step === 'download-gate' && !isAgain && draft.state.deployment) announceStart(draft, draft.state.deployment);
+  startWork(draft);
+}
+
+/** Orders the work of the present step; used again when a report is repeated. */
+export function startWork(draft: Draft): void {
+  const { state } = draft;
+  const { work } = FLOW[state.step];
+  const { workId, deployment } = state;
+  switch (work.kind) {
+    case 'none':
+      if (deployment !== null) follow(draft, 'install', null);
+      return;
+    case 'gate': {
+      if (deployment === null) return;
+      const result = arriveAtGate(draft, work.point);
+      if (result === 'passed') follow(draft, 'done', null);
+      if (result === 'refused') follow(draft, 'aborted', null);
+      return;
+    }
+    case 'scripts':
+      order(draft, {
+        kind: 'runScripts',
+        workId,
+        family: work.family,
+        action: work.action,
+        runsAll: work.action === 'Error' || work.family === 'Idle',
+      });
+      return;
+    case 'module':
+      order(draft, {
+        kind: 'runModule',
+        workId,
+        payloadType: deployment?.artifact?.payloadType ?? null,
+        action: work.action,
+      });
+      return;
+    case 'reboot':
+      if (deployment?.rebootNeed === 'Automatic') order(draft, { kind: 'rebootHost', workId });
+      else {
+        order(draft, {
+          kind: 'runModule',
+          workId,
+          payloadType: deployment?.artifact?.payloadType ?? null,
+          action: work.action,
+        });
+      }
+      return;
+    case 'ask-needs-reboot':
+      order(draft, { kind: 'askNeedsReboot', workId, payloadType: deployment?.artifact?.payloadType ?? '' });
+      return;
+    case 'ask-supports-rollback':
+      order(draft, { kind: 'askSupportsRollback', workId, payloadType: deployment?.artifact?.payloadType ?? '' });
+      return;
+    case 'download':
+      if (deployment === null) return;
+      order(draft, {
+        kind: 'download',
+        workId,
+        location: deployment.location,
+        requiredDigest: deployment.requiredDigest,
+        announcedName: deployment.announcedName,
+        installed: state.installed,
+        isSuspended: deployment.pause !== null,
+      });
+      return;
+    case 'report':
+      if (deployment?.source !== 'server') follow(draft, 'done', null);
+      else {
+        order(draft, {
+          kind: 'reportStatus',
+          workId,
+          deploymentId: deployment.id,
+          status: work.status,
+          substate: '',
+        });
+      }
+      return;
+    case 'authorize':
+      if (deployment?.source !== 'server') follow(draft, 'done', null);
+      else order(draft, { kind: 'authorize', workId });
+      return;
+    case 'check-script-version':
+      order(draft, { kind: 'checkScriptVersion', workId });
+      return;
+    case 'check-for-deployment':
+      order(draft, { kind: 'checkForDeployment', workId });
+      return;
+  }
+}
+
+/** Counts a step of the deployment; the step to enter instead once it is taken for a loop. */
+export function countCheckpoint(draft: Draft, step: FlowStep): FlowStep {
+  const deployment = draft.state.deployment;
+  if (deployment === null) return step;
+  changeDeployment(draft, { checkpointCount: deployment.checkpointCount + 1 });
+  if (deployment.checkpointCount + 1 <= LOOP_LIMIT) return step;
+  if (!deployment.hasHitLoopLimit) {
+    recordFailure(draft, {
+      name: 'Internal',
+      message: `the update has gone through ${LOOP_LIMIT} steps without coming to an end`,
+      details: { reason: 'loop-limit', step: FLOW[step].step },
+    });
+    changeDeployment(draft, {
+      hasHitLoopLimit: true,
+      isInconsistent: deployment.isInconsistent || hasBegunInstalling(step),
+    });
+    return 'cleanup-after-failure';
+  }
+  // Even the clean-up does not end: report it and be done (spec/update-flow.md section 11, quirk 9).
+  return step === 'cleanup-after-failure' ? 'report-failure' : step;
+}
+
+function hasBegunInstalling(step: FlowStep): boolean {
+  return !['Idle', 'Sync', 'Download'].includes(FLOW[step].state);
+}
+
+function applyMark(draft: Draft, target: Target, failure: Failure | null): void {
+  const { deployment, installed } = draft.state;
+  if (target.marks === undefined || deployment === null) return;
+  switch (target.marks) {
+    case 'commits':
+      changeDeployment(draft, { isCommitted: true });
+      if (deployment.artifact) change(draft, { installed: applyProvides(installed, deployment.artifact) });
+      return;
+    case 'rolled-back':
+      if (!deployment.isInconsistent) changeDeployment(draft, { isRolledBack: true });
+      return;
+    case 'spoils':
+      changeDeployment(draft, { isInconsistent: true, isRolledBack: false });
+      // What the user must know now is that the way back failed; why the update failed goes along.
+      if (failure !== null && !deployment.isCommitted) {
+        const cause = deployment.failure ?? failure;
+        changeDeployment(draft, {
+          failure: {
+            name: 'RollbackFailed',
+            message: `${failure.message} (the update had failed because: ${cause.message})`,
+            details: { ...failure.details, 'cause-name': cause.name, 'cause-message': cause.message },
+          },
+        });
+      }
+      return;
+  }
+}
+
+/** Source: spec/update-flow.md section 6.5, C: new name with suffix, group as well, old provides kept. */
+function keepInconsistentName(draft: Draft): void {
+  const { deployment, installed } = draft.state;
+  if (!deployment?.isInconsistent || !deployment.artifact) return;
+  change(draft, {
+    installed: {
+      ...installed,
+      artifactName: inconsistentName(deployment.artifact.artifactName),
+      artifactGroup: deployment.artifact.artifactGroup || installed.artifactGroup,
+    },
+  });
+}
+
+function announceStart(draft: Draft, deployment: Deployment): void {
+  order(draft, { kind: 'openDeploymentLog', deploymentId: deployment.id });
+  logDeployment(draft, 'info', `Deployment ${deployment.id} started`);
+  announce(draft, {
+    kind: 'DeploymentStarted',
+    deploymentId: deployment.id,
+    details: {
+      source: deployment.source,
+      'artifact-name': deployment.artifact?.artifactName ?? deployment.announcedName,
+      'initiator-uid': deployment.initiatorUid,
+    },
+  });
+}
+
+export function resultOf(deployment: Deployment): Result {
+  if (deployment.isInconsistent) return 'inconsistent';
+  if (deployment.failure === null) return 'success';
+  if (deployment.endRequest?.kind === 'abort' || deployment.failure.name === 'AbortedByServer') return 'aborted';
+  return deployment.isRolledBack ? 'rolled-back' : 'failure';
+}
+
+/** The result is final before the server hears of it; it is in the history exactly once. */
+function finishDeployment(draft: Draft): void {
+  const { deployment, history, progress } = draft.state;
+  if (deployment === null || history[0]?.deploymentId === deployment.id) return;
+  const entry = historyEntry(deployment, draft.event.at.wallMs);
+  change(draft, {
+    history: [entry, ...history].slice(0, HISTORY_LIMIT),
+    progress: entry.result === 'success' ? { ...progress, overall: 100, step: -1 } : { ...progress, step: -1 },
+  });
+  logDeployment(draft, entry.result === 'success' ? 'info' : 'error', `Deployment finished: ${entry.result}`);
+  announce(draft, {
+    kind: 'DeploymentFinished',
+    deploymentId: deployment.id,
+    result: entry.result,
+    errorName: entry.failure?.name ?? '',
+    details: entry.failure?.details ?? {},
+  });
+}
+
+function historyEntry(deployment: Deployment, finishedWallMs: number): HistoryEntry {
+  return {
+    deploymentId: deployment.id,
+    source: deployment.source,
+    artifactName: deployment.artifact?.artifactName ?? deployment.announcedName,
+    digest: deployment.artifact?.digest ?? '',
+    result: resultOf(deployment),
+    failure: deployment.failure,
+    startedWallMs: deployment.startedWallMs,
+    finishedWallMs,
+    initiatorUid: deployment.initiatorUid,
+    consents: deployment.consents,
+    passages: deployment.passages,
+  };
+}
+
+function letGoOfFinished(draft: Draft): void {
+  const { deployment, history } = draft.state;
+  if (deployment === null || history[0]?.deploymentId !== deployment.id) return;
+  change(draft, { deployment: null });
+  order(draft, { kind: 'closeDeploymentLog' });
+}
