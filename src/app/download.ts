@@ -3,6 +3,7 @@ import type { ArtifactInfo, ArtifactLocation, Installed } from '../core/artifact
 import { checkDepends } from '../core/provides.ts';
 import type { ArtifactSummary } from '../core/state.ts';
 import type { OpenArtifact } from '../ports/artifact-reader.ts';
+import type { ArtifactBytes } from '../ports/artifact-source.ts';
 import type { Ports } from './ports.ts';
 
 /**
@@ -58,17 +59,24 @@ export async function downloadArtifact(
   }
 }
 
+export interface OpenedArtifact {
+  readonly artifact: OpenArtifact;
+  /** −1 = unknown. */
+  readonly sizeBytes: number;
+  readonly identity: ArtifactBytes['identity'];
+}
+
 /** Opens an artifact and verifies everything in front of its payload. */
 export async function openArtifact(
   tools: Pick<Ports, 'source' | 'reader' | 'verifyKeyPaths'>,
   location: ArtifactLocation,
   signal: AbortSignal,
   watcher?: Pick<DownloadWatcher, 'onBytes' | 'mayContinue'>,
-): Promise<{ readonly artifact: OpenArtifact; readonly sizeBytes: number }> {
+): Promise<OpenedArtifact> {
   const bytes = await tools.source.open(location, signal);
   const chunks = watcher ? metered(bytes.chunks, watcher) : bytes.chunks;
   const artifact = await tools.reader.open(chunks, { verifyKeyPaths: tools.verifyKeyPaths }, signal);
-  return { artifact, sizeBytes: bytes.sizeBytes };
+  return { artifact, sizeBytes: bytes.sizeBytes, identity: bytes.identity };
 }
 
 /** Rejects with an ArtifactError unless the artifact is the one that was meant and fits this device. */

@@ -20,6 +20,8 @@ export interface Ports {
   readonly bus: UpdateBus;
   readonly deploymentLog: DeploymentLog;
   readonly log: Log;
+  /** 32 random hex digits. */
+  readonly nonce: () => string;
   /** PEM files; empty = artifacts need no signature. */
   readonly verifyKeyPaths: readonly string[];
 }

@@ -1,7 +1,7 @@
 import type { EventBody } from './event.ts';
 import { refuse, type Refusal } from './refusal.ts';
 import { FLOW } from './transition-table.ts';
-import type { UpdateState } from './state.ts';
+import type { FlowStep, UpdateState } from './state.ts';
 
 /**
  * What clients may ask for, and whether the present state allows it: an event, an answer, or a refusal.
@@ -32,6 +32,8 @@ export type Decision =
 
 const MAX_TEXT = 200;
 const TICKET = /^[0-9a-f]{32}$/;
+/** Where an install may begin: the Idle scripts need not have ended. */
+const IDLE_STEPS: readonly FlowStep[] = ['idle', 'idle-enter'];
 const noReply = (): string => '';
 
 export function decide(state: UpdateState, command: Command): Decision {
@@ -63,10 +65,13 @@ export function decide(state: UpdateState, command: Command): Decision {
       if (state.updatesSwitch === command.isEnabled) return { kind: 'answered', reply: '' };
       return accepted({ kind: 'UpdatesSwitched', isEnabled: command.isEnabled, uid: command.uid });
     case 'CheckForUpdate':
+      if (!state.settings.isServerConfigured) {
+        return refused(refuse('NotSupported', 'no server is configured'));
+      }
       if (state.step !== 'idle') return refused(wrongState(state, command.kind));
       return accepted({ kind: 'CheckRequested' });
     case 'Install': {
-      if (state.deployment !== null || !['idle', 'idle-enter'].includes(state.step)) {
+      if (!allowedActions(state).includes('install')) {
         return refused(
           refuse('Busy', `an update is under way: ${FLOW[state.step].step}`, {
             state: FLOW[state.step].state,
@@ -80,14 +85,26 @@ export function decide(state: UpdateState, command: Command): Decision {
   }
 }
 
-export const ACTIONS = ['continue', 'snooze', 'pause', 'resume', 'abort', 'rollback', 'check'] as const;
+export const ACTIONS = [
+  'continue',
+  'snooze',
+  'pause',
+  'resume',
+  'abort',
+  'rollback',
+  'check',
+  'install',
+] as const;
 export type Action = (typeof ACTIONS)[number];
 
 /** What can be asked for now, as far as the state goes; rights are another matter. `AllowedActions` on the bus. */
 export function allowedActions(state: UpdateState): readonly Action[] {
   const row = FLOW[state.step];
   const { deployment } = state;
-  if (deployment === null) return [];
+  if (deployment === null) {
+    if (!IDLE_STEPS.includes(state.step)) return [];
+    return state.settings.isServerConfigured && state.step === 'idle' ? ['check', 'install'] : ['install'];
+  }
   const actions: Action[] = [];
   if (state.wait !== null) actions.push('continue');
   const isOver = state.history[0]?.deploymentId === deployment.id;

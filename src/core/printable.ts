@@ -5,7 +5,12 @@
 
 /** Control, format (bidirectional overrides), line separators, half surrogates; and the escape sign itself. */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\\]/gu;
-const SHORT_ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t', '\\': '\\\\' };
+const SHORT_ESCAPES: Readonly<Record<string, string>> = {
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\\': '\\\\',
+};
 
 /** The text with every character that does not print itself written as an escape; one line, reversible. */
 export function printable(text: string): string {

@@ -68,7 +68,7 @@ export function snapshotOf(state: UpdateState): Snapshot {
     rebootRequired: rebootRequired(state),
     progress: progress.overall,
     stepProgress: progress.step,
-    downloadedBytes: progress.downloadedBytes,
+    downloadedBytes: Math.max(0, progress.downloadedBytes),
     downloadSizeBytes: progress.sizeBytes,
     bytesPerSecond: isDownloading ? pace.bytesPerSecond : -1,
     remainingSeconds: isDownloading ? pace.remainingSeconds : -1,
@@ -102,9 +102,9 @@ function deploymentFacts(state: UpdateState): Snapshot['deployment'] {
   const { artifact } = deployment;
   return {
     source: deployment.source,
-    initiator: deployment.initiatorUid < 0 ? 'server' : `uid:${deployment.initiatorUid}`,
+    ...(deployment.initiatorUid >= 0 && { initiator: deployment.initiatorUid }),
     'started-usec': deployment.startedWallMs * 1000,
-    'size-bytes': deployment.sizeBytes,
+    ...(deployment.sizeBytes >= 0 && { 'size-bytes': deployment.sizeBytes }),
     ...(artifact && {
       digest: artifact.digest,
       'device-types': artifact.compatibleDevices,

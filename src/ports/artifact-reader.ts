@@ -5,6 +5,8 @@ export interface PayloadFile {
   readonly name: string;
   /** From the inner tar header. */
   readonly sizeBytes: number;
+  /** 64 hex digits the manifest demands; what `content` yields is checked against it. */
+  readonly sha256?: string;
   /**
    * The uncompressed content. Ends with an ArtifactError (`checksum-mismatch`) when the content is not what the
    * manifest says; the error comes before the iteration ends normally.

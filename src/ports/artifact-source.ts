@@ -10,6 +10,8 @@ export type { ArtifactLocation } from '../core/artifact.ts';
 export interface ArtifactBytes {
   /** −1 = unknown. */
   readonly sizeBytes: number;
+  /** Of a local file: which one it was, whatever its path leads to later. */
+  readonly identity?: { readonly device: string; readonly inode: string };
   /** Can be read once. Ends early with an UpdateError of kind `source`. Stops when the signal aborts. */
   readonly chunks: AsyncIterable<Uint8Array>;
 }

@@ -1,5 +1,6 @@
 import type { Command } from '../core/command.ts';
 import type { ArtifactInfo } from '../core/artifact.ts';
+import type { RefusalName } from '../core/refusal.ts';
 import type { HistoryEntry } from '../core/state.ts';
 
 /** What a client of the bus can have done; the bus adapter authorises, then calls this. */
@@ -12,7 +13,7 @@ export interface UpdateService {
    */
   installPath(path: string, requiredDigest: string, uid: number): Promise<string>;
   installUrl(url: string, requiredDigest: string, uid: number): Promise<string>;
-  inspectPath(path: string, uid: number): Promise<Inspection>;
+  inspectPath(path: string): Promise<Inspection>;
   history(): readonly HistoryEntry[];
   /** null = no such deployment or no log kept of it. */
   readLog(
@@ -22,9 +23,11 @@ export interface UpdateService {
   ): Promise<{ readonly lines: readonly string[]; readonly nextLine: number } | null>;
 }
 
-/** A completely read and verified artifact. */
+/** What the verified header of an artifact says. */
 export interface Inspection {
   readonly info: ArtifactInfo;
+  /** −1 = unknown. */
   readonly sizeBytes: number;
-  readonly files: readonly { readonly name: string; readonly sizeBytes: number }[];
+  /** Why it could not be installed here and now; null = it fits. */
+  readonly problem: RefusalName | null;
 }

@@ -1,0 +1,57 @@
+/**
+ * `npm run build`: bundles the service and the command into one file each, run by plain node without node_modules.
+ * CommonJS, because a bundle of the bus library needs `require` for Node's own modules.
+ */
+import { build } from 'esbuild';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+
+const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
+const root = new URL('..', import.meta.url).pathname;
+
+/** Files that the sources read from beside themselves become part of the bundle. */
+const inlineFiles = {
+  name: 'inline-files',
+  setup({ onLoad }) {
+    onLoad({ filter: /src\/.*\.ts$/ }, async ({ path }) => {
+      const source = await readFile(path, 'utf8');
+      if (!source.includes('import.meta.url')) return undefined;
+      const pattern = /readFileSync\(new URL\('([^']+)', import\.meta\.url\), 'utf8'\)/g;
+      const texts = new Map();
+      for (const [, name] of source.matchAll(pattern)) {
+        texts.set(name, JSON.stringify(await readFile(resolve(dirname(path), name), 'utf8')));
+      }
+      const contents = source.replaceAll(pattern, (_, name) => texts.get(name));
+      if (contents.includes('import.meta.url')) {
+        return { errors: [{ text: 'import.meta.url is used in a way that cannot be bundled' }] };
+      }
+      return { contents, loader: 'ts' };
+    });
+  },
+};
+
+await mkdir(`${root}dist`, { recursive: true });
+await writeFile(`${root}dist/package.json`, '{ "type": "commonjs" }\n');
+for (const [name, entry] of [
+  ['holdpointd', 'src/main.ts'],
+  ['holdpoint', 'src/cli/main.ts'],
+]) {
+  await build({
+    absWorkingDir: root,
+    entryPoints: [entry],
+    outfile: `dist/${name}.js`,
+    bundle: true,
+    platform: 'node',
+    target: 'node20.19',
+    format: 'cjs',
+    minifySyntax: true,
+    legalComments: 'none',
+    banner: { js: '#!/usr/bin/env node' },
+    define: { HOLDPOINT_VERSION: JSON.stringify(version) },
+    plugins: [inlineFiles],
+    // Stubs that must never be loaded stay outside, so that loading one fails loudly.
+    external: ['usocket', 'event-stream', 'x11'],
+    logLevel: 'warning',
+  });
+  await chmod(`${root}dist/${name}.js`, 0o755);
+}

@@ -1,0 +1,11 @@
+import { readFileSync } from 'node:fs';
+import { parseInterfaceXml, type InterfaceTable } from './xml-table.ts';
+
+/** Names of our object. Source: design/dbus-api.md section 2. */
+export const HOLDPOINT_BUS_NAME = 'io.holdpoint.Update1';
+export const HOLDPOINT_PATH = '/io/holdpoint/Update1';
+
+/** The shipped XML. It lies beside this module, and a build must put it beside the bundle. Throws if it does not. */
+export function loadHoldpointTable(): InterfaceTable {
+  return parseInterfaceXml(readFileSync(new URL('./io.holdpoint.Update1.xml', import.meta.url), 'utf8'));
+}

@@ -1,0 +1,74 @@
+/**
+ * Pipes for the output of a child. Node connects children by socket pairs, and a program that opens
+ * `/dev/stderr` then fails with ENXIO; state scripts and update modules written for real pipes do that. A named
+ * pipe opened at both ends and unlinked at once behaves exactly like pipe(2).
+ */
+import { spawn } from 'node:child_process';
+import { closeSync, constants, openSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** Makes FIFOs, mode 0600. Node has no mkfifo(3); one child process (about 2 ms) makes all of them. */
+export async function makeFifos(paths: readonly string[]): Promise<void> {
+  const child = spawn('mkfifo', ['-m', '600', '--', ...paths], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, LC_ALL: 'C' },
+  });
+  let complaint = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    if (complaint.length < 1000) complaint += chunk.toString('utf8');
+  });
+  const status = await new Promise<number | string>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) => resolve(code ?? signal ?? 'unknown'));
+  });
+  if (status !== 0) throw new Error(`mkfifo ended with ${status}: ${complaint.trim()}`);
+}
+
+export interface OutputPipe {
+  /** Our end. */
+  readonly reader: Socket;
+  /** The child's end: to be passed as one of its descriptors, then closed by us. */
+  readonly writeFd: number;
+}
+
+/** `count` pipes, in a temporary folder that is gone again when this resolves. */
+export async function openOutputPipes(count: number): Promise<readonly OutputPipe[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'holdpoint-pipe-'));
+  const pipes: OutputPipe[] = [];
+  try {
+    const paths = Array.from({ length: count }, (_, index) => join(folder, String(index)));
+    await makeFifos(paths);
+    for (const path of paths) {
+      const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+      try {
+        // Never blocks: the reading end is open already.
+        const writeFd = openSync(path, constants.O_WRONLY);
+        pipes.push({
+          reader: new Socket({ fd: readFd, readable: true, writable: false }),
+          writeFd,
+        });
+      } catch (error) {
+        closeSync(readFd);
+        throw error;
+      }
+    }
+    return pipes;
+  } catch (error) {
+    closeOutputPipes(pipes);
+    throw error;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Lets go of pipes no child was started with. */
+export function closeOutputPipes(pipes: readonly OutputPipe[]): void {
+  for (const pipe of pipes) {
+    pipe.reader.on('error', () => {});
+    pipe.reader.destroy();
+    closeSync(pipe.writeFd);
+  }
+}

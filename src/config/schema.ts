@@ -1,0 +1,128 @@
+/**
+ * The keys of both configuration files, with dots for nesting, and what each may hold. Letter case of keys does
+ * not matter. Source: spec/configuration.md section 1.3; for holdpoint.json this file is the source:
+ *
+ * - `UpdatesEnabled`: boolean, default true. Whether updates are on before anybody has switched them.
+ * - `RebootCommand`: absolute path of a program, or an array of that path and arguments. Run without a shell.
+ *   Default: the init system, else `reboot`.
+ * - `Points`: an object from hold point (`Download_Enter`, `ArtifactInstall_Enter`, `ArtifactReboot_Enter`,
+ *   `ArtifactCommit_Enter`, `ArtifactRollbackReboot_Enter`) to an object of
+ *   - `consent`: `"none"` (default) or `"required"`;
+ *   - `timeout`: seconds a required consent may take; 0 (default) = until the ceiling;
+ *   - `on-expire`: `"continue"`, `"fail"` or `"keep-waiting"`; must be given when consent is required;
+ *   - `ceiling`: seconds any wait at the point may last at most; 0 = no limit. Default 604800 (7 days), at
+ *     `ArtifactCommit_Enter` 86400;
+ *   - `on-ceiling`: `"continue"` or `"fail"` (default).
+ */
+import * as v from 'valibot';
+import { HOLD_POINTS, type HoldPoint } from '../core/hold-point.ts';
+
+export interface KeyRule<T = unknown> {
+  readonly schema: v.GenericSchema<unknown, T>;
+  /** What a message says was expected. */
+  readonly expected: string;
+  /** Must not be printed. */
+  readonly isSecret?: boolean;
+}
+export type KeyRules = Readonly<Record<string, KeyRule>>;
+
+function rule<T>(schema: v.GenericSchema<unknown, T>, expected: string): KeyRule<T> {
+  return { schema, expected };
+}
+
+const text = rule(v.string(), 'a string');
+const flag = rule(v.boolean(), 'true or false');
+const integer = v.pipe(v.number(), v.safeInteger());
+const seconds = rule(integer, 'a whole number of seconds');
+const count = rule(integer, 'a whole number');
+const name = v.pipe(v.string(), v.nonEmpty());
+
+export const DEVICE_TIERS = ['standard', 'system', 'micro'] as const;
+export const MAX_RETRY_DOWNLOAD_COUNT = 10_000;
+
+export const MENDER_RULES = {
+  ServerURL: text,
+  /** Every member name in any letter case. */
+  Servers: rule(v.array(v.record(v.string(), v.string())), 'an array of objects with a ServerURL'),
+  TenantToken: { ...text, isSecret: true },
+  ServerCertificate: text,
+  SkipVerify: flag,
+  'HttpsClient.Certificate': text,
+  'HttpsClient.Key': text,
+  'HttpsClient.SSLEngine': text,
+  'Security.AuthPrivateKey': text,
+  'Security.SSLEngine': text,
+  'Connectivity.DisableKeepAlive': flag,
+  'Connectivity.IdleConnTimeoutSeconds': seconds,
+  DeviceTypeFile: text,
+  UpdatePollIntervalSeconds: seconds,
+  InventoryPollIntervalSeconds: seconds,
+  RetryPollIntervalSeconds: seconds,
+  RetryPollCount: count,
+  RetryDownloadCount: rule(
+    v.pipe(integer, v.minValue(1), v.maxValue(MAX_RETRY_DOWNLOAD_COUNT)),
+    `a whole number from 1 to ${MAX_RETRY_DOWNLOAD_COUNT}`,
+  ),
+  StateScriptTimeoutSeconds: seconds,
+  StateScriptRetryTimeoutSeconds: seconds,
+  StateScriptRetryIntervalSeconds: seconds,
+  ModuleTimeoutSeconds: seconds,
+  ArtifactVerifyKey: text,
+  ArtifactVerifyKeys: rule(v.array(name), 'an array of paths'),
+  UpdateLogPath: text,
+  DaemonLogLevel: text,
+  'DBus.Enabled': flag,
+  UpdateControlMapExpirationTimeSeconds: seconds,
+  UpdateControlMapBootExpirationTimeSeconds: seconds,
+  RootfsPartA: text,
+  RootfsPartB: text,
+  BootUtilitiesSetActivePart: text,
+  BootUtilitiesGetNextActivePart: text,
+  DeviceTier: rule(v.picklist(DEVICE_TIERS), `one of ${DEVICE_TIERS.join(', ')}`),
+  /** Documented for the real client, and never implemented there: known, and without effect. */
+  UpdateControlMapPollIntervalSeconds: seconds,
+} as const satisfies KeyRules;
+
+const duration = rule(v.pipe(integer, v.minValue(0)), 'a whole number of seconds, at least 0');
+
+const POINT_RULES = {
+  consent: rule(v.picklist(['none', 'required']), '"none" or "required"'),
+  timeout: duration,
+  'on-expire': rule(v.picklist(['continue', 'fail', 'keep-waiting']), '"continue", "fail" or "keep-waiting"'),
+  ceiling: duration,
+  'on-ceiling': rule(v.picklist(['continue', 'fail']), '"continue" or "fail"'),
+} as const satisfies KeyRules;
+type PointMember = keyof typeof POINT_RULES;
+
+type PointRules = {
+  readonly [
+    K in `Points.${HoldPoint}.${PointMember}`
+  ]: K extends `Points.${HoldPoint}.${infer M extends PointMember}` ? (typeof POINT_RULES)[M] : never;
+};
+
+const isAbsolute = (path: string): boolean => path.startsWith('/');
+
+export const HOLDPOINT_RULES = {
+  UpdatesEnabled: flag,
+  RebootCommand: rule(
+    v.union([
+      v.pipe(
+        v.string(),
+        v.check(isAbsolute),
+        v.transform((path): readonly string[] => [path]),
+      ),
+      v.pipe(
+        v.array(v.string()),
+        v.check((argv) => argv[0] !== undefined && isAbsolute(argv[0])),
+      ),
+    ]),
+    'the absolute path of a program, or an array of that path and its arguments',
+  ),
+  ...(Object.fromEntries(
+    HOLD_POINTS.flatMap((point) =>
+      Object.entries(POINT_RULES).map(([member, one]) => [`Points.${point}.${member}`, one]),
+    ),
+  ) as unknown as PointRules),
+} as const satisfies KeyRules;
+
+export type ValueOf<R extends KeyRules, K extends keyof R> = R[K] extends KeyRule<infer T> ? T : never;

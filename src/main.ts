@@ -1,0 +1,257 @@
+import { Command as Program, CommanderError } from 'commander';
+import { randomBytes } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { filter, from, map, mergeMap, Subscription, take } from 'rxjs';
+import { createArtifactReader } from './adapters/artifact/reader.ts';
+import { systemBusAddress } from './adapters/dbus/address.ts';
+import { Bus } from './adapters/dbus/connection.ts';
+import { Dispatcher } from './adapters/dbus/dispatcher.ts';
+import { HOLDPOINT_BUS_NAME } from './adapters/dbus/interface-xml.ts';
+import { Publisher } from './adapters/dbus/publisher.ts';
+import { DEFAULT_RATE, RateLimiter } from './adapters/dbus/rate-limit.ts';
+import { createUpdateObject } from './adapters/dbus/update-object.ts';
+import { FileDeploymentLog } from './adapters/log/deployment-log.ts';
+import { createServiceLog } from './adapters/log/winston.ts';
+import { ModuleRunner } from './adapters/modules/runner.ts';
+import { StateScripts } from './adapters/scripts/runner.ts';
+import { noServer } from './adapters/server/no-server.ts';
+import { LocalAndHttpSource } from './adapters/source/artifact-source.ts';
+import { FileStore } from './adapters/store/file-store.ts';
+import { documentOf, parseStateDocument, type StateDocument } from './adapters/store/state-document.ts';
+import { SystemClock } from './adapters/system/clock.ts';
+import { Host } from './adapters/system/host.ts';
+import { lockDatastore } from './adapters/system/lock.ts';
+import { readBootstrap } from './app/bootstrap.ts';
+import { runEffects } from './app/effects.ts';
+import { createMachine } from './app/machine.ts';
+import type { Ports } from './app/ports.ts';
+import { createService } from './app/service.ts';
+import { loadSettings, type ConfigOptions } from './config/load.ts';
+import type { Settings } from './config/settings.ts';
+import { UpdateError } from './core/errors.ts';
+import type { EventBody } from './core/event.ts';
+import { snapshotOf } from './core/snapshot.ts';
+import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
+import type { Log } from './ports/log.ts';
+import type { Store } from './ports/store.ts';
+import { VERSION } from './version.ts';
+
+/**
+ * The service: the only place where adapters are made and wired. Order matters: configuration, lock, stored state,
+ * subscribers, and only then the first event. Exit: 0 stopped on request, 1 could not start or had to give up,
+ * 2 the bus name belongs to somebody else.
+ */
+const EXIT = { stopped: 0, failed: 1, nameTaken: 2 } as const;
+type ExitCode = (typeof EXIT)[keyof typeof EXIT];
+
+async function main(): Promise<void> {
+  const options = parseArguments(process.argv);
+  const { settings, warnings } = await loadSettings(options);
+  const log = createServiceLog({ level: settings.logLevel });
+  for (const warning of warnings) log.warn(warning);
+  const lock = await lockDatastore({ directory: settings.paths.stateDirectory, command: 'holdpointd' });
+  const exitCode = await serve(settings, log);
+  await lock.release();
+  log.info('Stopped', { exitCode });
+  process.exitCode = exitCode;
+}
+
+function parseArguments(argv: readonly string[]): ConfigOptions {
+  const program = new Program('holdpointd')
+    .description('Updates this device and lets the people and programs on it decide when. Runs in the foreground.')
+    .version(VERSION)
+    .option('-c, --config <file>', 'Mender configuration', undefined)
+    .option('-b, --fallback-config <file>', 'Mender configuration that gives way to the other one')
+    .option('--holdpoint-config <file>', "Holdpoint's own configuration")
+    .option('-d, --data <folder>', 'datastore, which must survive an update of the system')
+    .option('-l, --log-level <level>', 'debug, info, warning, error')
+    .showHelpAfterError('(--help lists the options)')
+    .allowExcessArguments(false)
+    .exitOverride();
+  try {
+    return program.parse([...argv]).opts<ConfigOptions>();
+  } catch (error) {
+    // Commander has said what it had to say: 0 after --help and --version, 1 after a mistake.
+    if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : EXIT.failed);
+    throw error;
+  }
+}
+
+async function serve(settings: Settings, log: Log): Promise<ExitCode> {
+  const clock = new SystemClock();
+  const host = new Host({
+    clock,
+    deviceTypePath: settings.paths.deviceTypeFile,
+    rebootCommand: settings.rebootCommand,
+  });
+  const component = (name: string): Log => log.child({ component: name });
+  const nonce = (): string => randomBytes(16).toString('hex');
+  const deploymentLog = new FileDeploymentLog(
+    { folder: settings.paths.deploymentLogDirectory },
+    clock,
+    component('deployment-log'),
+  );
+  const reader = createArtifactReader();
+  const source = new LocalAndHttpSource({
+    serverCertificatePath: settings.serverCertificatePath,
+    isTlsVerificationSkipped: settings.isTlsVerificationSkipped,
+  });
+
+  const stateFiles = new FileStore<StateDocument>({
+    directory: settings.paths.stateDirectory,
+    name: 'state',
+    parse: parseStateDocument,
+  });
+  const store = stateStore(stateFiles);
+  const { document: stored, complaints } = await store.load();
+  for (const complaint of complaints) log.error('Stored state', { complaint });
+  const bootstrap = await readBootstrap(
+    { reader, source, system: host, log },
+    {
+      path: settings.paths.bootstrapArtifactFile,
+      remove: () => rm(settings.paths.bootstrapArtifactFile, { force: true }),
+    },
+    stored?.installed ?? null,
+  );
+  const seed = stored ?? initialState(NOTHING_INSTALLED);
+
+  const machine = createMachine(seed, { clock, store, nonce, log: component('flow') });
+  const bus = new Bus({
+    address: systemBusAddress(process.env),
+    names: [{ name: HOLDPOINT_BUS_NAME }],
+    log: component('bus'),
+  });
+  const ports: Omit<Ports, 'bus'> = {
+    clock,
+    source,
+    reader,
+    modules: new ModuleRunner(
+      {
+        modulesDir: settings.paths.modulesDirectory,
+        treeDir: join(settings.paths.moduleWorkDirectory, '0000', 'tree'),
+        timeoutSeconds: settings.moduleTimeoutSeconds,
+      },
+      clock,
+      deploymentLog,
+      component('modules'),
+    ),
+    scripts: new StateScripts(
+      {
+        rootfsScriptsDir: settings.paths.rootfsScriptsDirectory,
+        artifactScriptsDir: settings.paths.artifactScriptsDirectory,
+        timeoutSeconds: settings.stateScriptTimeoutSeconds,
+        retryIntervalSeconds: settings.stateScriptRetryIntervalSeconds,
+        retryTimeoutSeconds: settings.stateScriptRetryTimeoutSeconds,
+      },
+      clock,
+      deploymentLog,
+      component('scripts'),
+    ),
+    system: host,
+    server: noServer,
+    deploymentLog,
+    log: component('effects'),
+    nonce,
+    verifyKeyPaths: settings.verifyKeyPaths,
+  };
+  // The object answers from what was published last, the publisher publishes on the object's behalf.
+  const publisher: Publisher = new Publisher(
+    bus,
+    (snapshot) =>
+      createUpdateObject({
+        version: VERSION,
+        snapshot,
+        service: createService(machine, { ...ports, bus: publisherPort() }),
+      }),
+    snapshotOf(seed),
+    component('bus'),
+  );
+  function publisherPort(): Ports['bus'] {
+    return {
+      publish: (snapshot) => publisher.publish(snapshot),
+      announce: (notice) => publisher.announce(notice),
+      flush: () => publisher.flush(),
+    };
+  }
+  const dispatcher = new Dispatcher({
+    objects: [publisher.object],
+    log: component('bus'),
+    rateLimiter: new RateLimiter({ ...DEFAULT_RATE, nowMs: () => performance.now() }),
+  });
+  bus.serve(dispatcher.handle);
+
+  const running = new Subscription();
+  // Published before its effects are carried out: nobody is told of a state the properties do not show.
+  running.add(machine.tick$.subscribe(({ after }) => publisher.publish(snapshotOf(after))));
+  const effect$ = machine.tick$.pipe(mergeMap(({ effects }) => from(effects)));
+  running.add(runEffects(effect$, { ...ports, bus: publisherPort() }).subscribe(machine.dispatch));
+  running.add(machine.start());
+
+  const exit = firstReasonToStop(bus, log);
+  if (settings.isDbusEnabled) bus.start();
+  machine.dispatch(startEvent(host.bootId(), settings, bootstrap));
+  log.info('Started', { version: VERSION, datastore: settings.paths.datastoreDirectory });
+
+  const exitCode = await exit;
+  // Answer who has asked, then let go of everything at once. What runs is ended; that is no verdict on it.
+  const answered = dispatcher.shutDown();
+  running.unsubscribe();
+  await answered;
+  await deploymentLog.flush();
+  publisher.close();
+  bus.close();
+  return exitCode;
+}
+
+function startEvent(bootId: string, settings: Settings, bootstrap: UpdateState['installed'] | null): EventBody {
+  return {
+    kind: 'ServiceStarted',
+    bootId,
+    settings: { ...settings.flow, isServerConfigured: noServer.isConfigured },
+    bootstrap,
+  };
+}
+
+/** The state as the loop sees it, the document as the files hold it. */
+function stateStore(files: Store<StateDocument>): Store<UpdateState> {
+  return {
+    async load() {
+      const { document, ...rest } = await files.load();
+      return { ...rest, document: document?.state ?? null };
+    },
+    save: (state) => files.save(documentOf(state)),
+  };
+}
+
+/** A signal, or that the bus name is or becomes somebody else's. A lost bus is no reason. */
+function firstReasonToStop(bus: Bus, log: Log): Promise<ExitCode> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const) {
+      process.once(signal, () => {
+        log.info('Stopping', { signal });
+        resolve(EXIT.stopped);
+      });
+    }
+    bus.name$
+      .pipe(
+        filter(({ state }) => state === 'taken' || state === 'lost'),
+        map(({ name, state }) => {
+          log.error('The bus name belongs to somebody else', { name, nameState: state });
+          return state === 'taken' ? EXIT.nameTaken : EXIT.failed;
+        }),
+        take(1),
+      )
+      .subscribe(resolve);
+  });
+}
+
+process.on('SIGPIPE', () => {});
+main().catch((error: unknown) => {
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`holdpointd: starting: ${message}\n`);
+  if (!(error instanceof UpdateError) && process.env['HOLDPOINT_DEBUG'] && error instanceof Error) {
+    process.stderr.write(`${error.stack ?? ''}\n`);
+  }
+  process.exit(EXIT.failed);
+});
