@@ -31,23 +31,18 @@ export async function openFileSource(location: FileLocation, signal: AbortSignal
     const facts = await handle.stat({ bigint: true });
     requireSameRegularFile(location, facts);
     const sizeBytes = Number(facts.size);
-    // Whoever aborts before reading anything still gets the descriptor closed.
-    const reading = { isStarted: false };
-    const closeUnread = (): void => {
-      if (!reading.isStarted) void handle.close().catch(() => undefined);
-    };
+    // Whoever aborts without having read anything still gets the descriptor closed.
+    const closeUnread = (): void => void handle.close().catch(() => undefined);
     if (signal.aborted) throw cancelled(path);
     signal.addEventListener('abort', closeUnread, { once: true });
+    let isTaken = false;
     return {
       sizeBytes,
-      identity: { device: String(facts.dev), inode: String(facts.ino) },
       chunks: {
         [Symbol.asyncIterator]() {
-          if (reading.isStarted) throw new UpdateError('internal', `${path} is being read a second time`);
-          if (signal.aborted) throw cancelled(path);
-          reading.isStarted = true;
-          signal.removeEventListener('abort', closeUnread);
-          return readChunks(handle, path, sizeBytes, signal);
+          if (isTaken) throw new UpdateError('internal', `${path} is being read a second time`);
+          isTaken = true;
+          return readChunks(handle, path, sizeBytes, signal, closeUnread);
         },
       },
     };
@@ -89,7 +84,10 @@ async function* readChunks(
   path: string,
   sizeBytes: number,
   signal: AbortSignal,
+  closeUnread: () => void,
 ): AsyncGenerator<Uint8Array, void, void> {
+  // From here on, and not from the moment the iterator was made, the `finally` below closes the file.
+  signal.removeEventListener('abort', closeUnread);
   let at = 0;
   const readNext = async (): Promise<Uint8Array> => {
     const wanted = Math.min(CHUNK_BYTES, sizeBytes - at);
@@ -100,6 +98,7 @@ async function* readChunks(
   };
   let next: Promise<Uint8Array> | null = null;
   try {
+    if (signal.aborted) throw cancelled(path);
     let yielded = 0;
     while (yielded < sizeBytes) {
       next ??= readNext();

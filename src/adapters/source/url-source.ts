@@ -33,23 +33,21 @@ export async function openUrlSource(
   try {
     const { response, at } = await follow(start, dispatcher, signal);
     const sizeBytes = contentLength(response, at);
-    const reading = { isStarted: false };
     const dropUnread = (): void => {
-      if (reading.isStarted) return;
       // The body fails with the abort; without a reader that failure would end the process.
       response.body.on('error', () => undefined);
       letGo();
     };
-    signal.addEventListener('abort', dropUnread, { once: true });
+    if (signal.aborted) dropUnread();
+    else signal.addEventListener('abort', dropUnread, { once: true });
+    let isTaken = false;
     return {
       sizeBytes,
       chunks: {
         [Symbol.asyncIterator]() {
-          if (reading.isStarted) throw new UpdateError('internal', `${safe(at)} is being read a second time`);
-          if (signal.aborted) throw cancelled(at);
-          reading.isStarted = true;
-          signal.removeEventListener('abort', dropUnread);
-          return readBody(response, at, sizeBytes, signal, letGo);
+          if (isTaken) throw new UpdateError('internal', `${safe(at)} is being read a second time`);
+          isTaken = true;
+          return readBody(response, at, sizeBytes, signal, letGo, dropUnread);
         },
       },
     };
@@ -194,9 +192,13 @@ async function* readBody(
   sizeBytes: number,
   signal: AbortSignal,
   letGo: () => void,
+  dropUnread: () => void,
 ): AsyncGenerator<Uint8Array, void, void> {
+  // From here on, and not from the moment the iterator was made, the `finally` below ends the connection.
+  signal.removeEventListener('abort', dropUnread);
   let received = 0;
   try {
+    if (signal.aborted) throw cancelled(at);
     for await (const chunk of response.body as AsyncIterable<Uint8Array>) {
       if (signal.aborted) throw cancelled(at);
       received += chunk.length;

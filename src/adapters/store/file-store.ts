@@ -10,7 +10,7 @@
  *
  * One process at a time writes here (system/lock.ts); inside it, one save at a time.
  */
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { UpdateError } from '../../core/errors.ts';
 import type { LoadResult, Store } from '../../ports/store.ts';
 import { claimedGeneration, decodeRecord, encodeRecord } from './record.ts';
@@ -71,6 +71,8 @@ export class FileStore<T> implements Store<T> {
   #tail: Promise<unknown> = Promise.resolve();
   /** The newest ACKNOWLEDGED (or loaded) generation; undefined = not looked yet. */
   #position: Position | undefined;
+  /** Whether the directory's own entry is surely on the medium; somebody else may just have made it. */
+  #isDirectoryDurable = false;
 
   constructor(options: FileStoreOptions<T>) {
     this.#directory = options.directory;
@@ -148,6 +150,10 @@ export class FileStore<T> implements Store<T> {
     let doing = 'making the directory';
     try {
       await this.#files.makeDirectory(this.#directory);
+      if (!this.#isDirectoryDurable) {
+        await this.#files.syncDirectory(dirname(this.#directory));
+        this.#isDirectoryDurable = true;
+      }
       doing = 'creating the temporary file';
       const file = await this.#files.create(temporary);
       try {

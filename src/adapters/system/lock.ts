@@ -20,7 +20,7 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat, writeFile, type FileHandle } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UpdateError } from '../../core/errors.ts';
 
@@ -94,10 +94,21 @@ function lockOf(handle: FileHandle, directory: string): DatastoreLock {
 
 async function openDirectory(directory: string): Promise<FileHandle> {
   try {
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makeDurably(directory);
     return await open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   } catch (cause) {
     throw cannotLock(directory, cause instanceof Error ? cause.message : String(cause), cause);
+  }
+}
+
+/** The state stored in it later is only as durable as its entry, and that of each parent we made. */
+async function makeDurably(directory: string): Promise<void> {
+  const first = await mkdir(directory, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let made = directory; ; made = dirname(made)) {
+    const parent = await open(dirname(made), constants.O_RDONLY | constants.O_DIRECTORY);
+    await parent.sync().finally(() => parent.close());
+    if (made === first || made === dirname(made)) return;
   }
 }
 

@@ -18,6 +18,7 @@ import { UpdateError, type ErrorKind } from '../../core/errors.ts';
 import type { Clock } from '../../ports/clock.ts';
 import { closeOutputPipes, openOutputPipes, type OutputPipe } from './output-pipe.ts';
 import type { OutputSink } from './process-output.ts';
+import { isRunnable } from './program-format.ts';
 
 export { headSink, lineSink, tailSink } from './process-output.ts';
 export type { HeadSink, LineSinkOptions, OutputSink, TailSink } from './process-output.ts';
@@ -30,7 +31,8 @@ const UNKILLABLE_MS = 10_000;
 /** After the exit: no output for this long, or this long in all, ends the reading of its pipes. */
 const DRAIN_QUIET_MS = 50;
 const DRAIN_TOTAL_MS = 1000;
-const GROUP_POLL_MS = 10;
+/** Each look at a group reads all of /proc. */
+const LONGEST_GROUP_POLL_MS = 200;
 /** Another thread's fork may hold a freshly written program open for writing for an instant. */
 const BUSY_RETRIES = 5;
 
@@ -76,8 +78,8 @@ export interface RunningProcess {
 
 /**
  * Starts a program. Rejects with the given kind when it cannot be started (details `program`, `error-code`), and
- * with kind `cancelled` when the signal had aborted before. A file without `#!` is run by /bin/sh, as execvp(3)
- * says.
+ * with kind `cancelled` when the signal had aborted before. A file that is neither a program of this machine nor
+ * begins with `#!` is refused (ENOEXEC).
  */
 export async function startProcess(request: ProcessRequest): Promise<RunningProcess> {
   for (let attempt = 1; ; attempt++) {
@@ -88,6 +90,10 @@ export async function startProcess(request: ProcessRequest): Promise<RunningProc
       throw cancelled(request.command);
     }
     try {
+      if (request.command.includes('/') && !(await isRunnable(request.command))) {
+        closeOutputPipes(pipes.made);
+        throw Object.assign(new Error('exec format error'), { code: 'ENOEXEC' });
+      }
       return await spawnWith(request, pipes);
     } catch (error) {
       if (codeOf(error) !== 'ETXTBSY' || attempt > BUSY_RETRIES) {
@@ -255,9 +261,9 @@ function killGroup(pid: number, signal: NodeJS.Signals): void {
 
 /** Resolves when the group is empty, or when every timer has run out: nothing can be done about the rest. */
 async function groupGone(pid: number, isOver: () => boolean): Promise<void> {
-  while (await isGroupAlive(pid)) {
+  for (let pauseMs = 5; await isGroupAlive(pid); pauseMs = Math.min(pauseMs * 2, LONGEST_GROUP_POLL_MS)) {
     if (isOver()) return;
-    await sleep(GROUP_POLL_MS);
+    await sleep(pauseMs);
   }
 }
 

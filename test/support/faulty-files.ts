@@ -1,0 +1,276 @@
+/**
+ * Two ways to make the store's files misbehave: `FaultyFiles` fails operations of the real file system (an error
+ * code, a torn write, or the death of the process), `SimulatedDisk` is a file system in memory that loses what
+ * was not synced when its power is cut.
+ */
+import type { StoreFile, StoreFiles } from '../../src/adapters/store/store-files.ts';
+
+export type Operation =
+  | 'makeDirectory'
+  | 'create'
+  | 'write'
+  | 'sync'
+  | 'close'
+  | 'read'
+  | 'rename'
+  | 'remove'
+  | 'list'
+  | 'syncDirectory'
+  | 'freeBytes';
+
+export interface Fault {
+  /** Which operations: a name, or the n-th of all since the fault was set, from 0. */
+  readonly at: Operation | number;
+  /** System error code; `CRASH` = from then on nothing happens any more, as after the death of the process. */
+  readonly code: string;
+  /** For a write: the share of the bytes that still gets through, 0..1. Default 0. */
+  readonly tear?: number;
+  /** The operation takes effect, and only its answer is lost. */
+  readonly isDone?: boolean;
+}
+
+export function systemError(code: string): NodeJS.ErrnoException {
+  return Object.assign(new Error(`${code}: injected`), { code });
+}
+
+export class FaultyFiles implements StoreFiles {
+  readonly #real: StoreFiles;
+  #fault: Fault | null = null;
+  #isDead = false;
+  #count = 0;
+  readonly operations: Operation[] = [];
+
+  constructor(real: StoreFiles) {
+    this.#real = real;
+  }
+
+  /** null = behave. Operations are counted from here. */
+  setFault(fault: Fault | null): void {
+    this.#fault = fault;
+    this.#isDead = false;
+    this.#count = 0;
+    this.operations.length = 0;
+  }
+
+  async #run<R>(
+    operation: Operation,
+    real: () => Promise<R>,
+    torn?: (share: number) => Promise<void>,
+  ): Promise<R> {
+    if (this.#isDead) throw systemError('CRASH');
+    const index = this.#count++;
+    this.operations.push(operation);
+    const fault = this.#fault;
+    if (!fault || (fault.at !== operation && fault.at !== index)) return real();
+    if (fault.code === 'CRASH') this.#isDead = true;
+    if (fault.isDone) await real();
+    else if (torn) await torn(fault.tear ?? 0);
+    throw systemError(fault.code);
+  }
+
+  makeDirectory(path: string): Promise<void> {
+    return this.#run('makeDirectory', () => this.#real.makeDirectory(path));
+  }
+
+  async create(path: string): Promise<StoreFile> {
+    let file: StoreFile | undefined;
+    try {
+      await this.#run('create', async () => {
+        file = await this.#real.create(path);
+      });
+    } catch (error) {
+      await file?.close();
+      throw error;
+    }
+    const real = file as unknown as StoreFile;
+    let isClosed = false;
+    const close = async (): Promise<void> => {
+      if (isClosed) return;
+      isClosed = true;
+      await real.close();
+    };
+    // A dead process has no open files: the descriptor is closed whatever the fault says.
+    const closing = async <R>(work: Promise<R>): Promise<R> => {
+      try {
+        return await work;
+      } catch (error) {
+        if (this.#isDead) await close();
+        throw error;
+      }
+    };
+    return {
+      write: (bytes) =>
+        closing(
+          this.#run(
+            'write',
+            () => real.write(bytes),
+            (share) => real.write(bytes.subarray(0, Math.floor(bytes.length * share))),
+          ),
+        ),
+      sync: () => closing(this.#run('sync', () => real.sync())),
+      close: async () => {
+        await close();
+        await this.#run('close', () => Promise.resolve());
+      },
+    };
+  }
+
+  read(path: string, maxBytes: number): Promise<Uint8Array> {
+    return this.#run('read', () => this.#real.read(path, maxBytes));
+  }
+
+  rename(from: string, to: string): Promise<void> {
+    return this.#run('rename', () => this.#real.rename(from, to));
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#run('remove', () => this.#real.remove(path));
+  }
+
+  list(directory: string): Promise<readonly string[]> {
+    return this.#run('list', () => this.#real.list(directory));
+  }
+
+  syncDirectory(path: string): Promise<void> {
+    return this.#run('syncDirectory', () => this.#real.syncDirectory(path));
+  }
+
+  freeBytes(directory: string): Promise<number> {
+    return this.#run('freeBytes', () => this.#real.freeBytes(directory));
+  }
+}
+
+interface Inode {
+  content: Uint8Array;
+  /** What is surely on the medium; null = nothing was ever synced. */
+  synced: Uint8Array | null;
+}
+
+type DirectoryChange = (entries: Map<string, Inode>) => void;
+
+/**
+ * One directory in memory. After `cutPower` an unsynced file is empty, cut short, filled with zeros or complete,
+ * and of the unsynced changes to the directory any subset has happened, in order: more hostile than a journaling
+ * file system, about as hostile as one without a journal.
+ */
+export class SimulatedDisk implements StoreFiles {
+  #durable = new Map<string, Inode>();
+  #pending: DirectoryChange[] = [];
+  /** Operations left until everything throws; null = never. */
+  #operationsLeft: number | null = null;
+  readonly #directory: string;
+  operationCount = 0;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** The power goes before the n-th operation from now, from 0. */
+  cutPowerBefore(operation: number): void {
+    this.#operationsLeft = operation;
+  }
+
+  /** Settles what survives, by `random` (0..1, exclusive), and switches the power on again. */
+  cutPower(random: () => number): void {
+    for (const change of this.#pending) if (random() < 0.5) change(this.#durable);
+    this.#pending = [];
+    this.#operationsLeft = null;
+    for (const inode of new Set(this.#durable.values())) {
+      if (inode.synced !== null && inode.synced === inode.content) continue;
+      const length = Math.floor(random() * (inode.content.length + 1));
+      const kinds = [
+        inode.synced ?? new Uint8Array(),
+        inode.content.slice(0, length),
+        new Uint8Array(inode.content.length),
+        inode.content,
+      ];
+      inode.content = kinds[Math.floor(random() * kinds.length)] ?? inode.content;
+      inode.synced = inode.content;
+    }
+  }
+
+  #now(): Map<string, Inode> {
+    const entries = new Map(this.#durable);
+    for (const change of this.#pending) change(entries);
+    return entries;
+  }
+
+  #step(): void {
+    this.operationCount++;
+    if (this.#operationsLeft === null) return;
+    if (this.#operationsLeft === 0) throw systemError('POWERCUT');
+    this.#operationsLeft--;
+  }
+
+  #inode(path: string): Inode {
+    const inode = this.#now().get(path);
+    if (!inode) throw systemError('ENOENT');
+    return inode;
+  }
+
+  async makeDirectory(): Promise<void> {
+    this.#step();
+  }
+
+  async create(path: string): Promise<StoreFile> {
+    this.#step();
+    let inode = this.#now().get(path);
+    if (inode) {
+      inode.content = new Uint8Array();
+    } else {
+      const made: Inode = { content: new Uint8Array(), synced: null };
+      inode = made;
+      this.#pending.push((entries) => entries.set(path, made));
+    }
+    const target = inode;
+    return {
+      write: async (bytes) => {
+        this.#step();
+        target.content = Buffer.concat([target.content, bytes]);
+      },
+      sync: async () => {
+        this.#step();
+        target.synced = target.content;
+      },
+      close: async () => this.#step(),
+    };
+  }
+
+  async read(path: string): Promise<Uint8Array> {
+    this.#step();
+    return this.#inode(path).content;
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    this.#step();
+    const inode = this.#inode(from);
+    this.#pending.push((entries) => {
+      entries.set(to, inode);
+      if (entries.get(from) === inode) entries.delete(from);
+    });
+  }
+
+  async remove(path: string): Promise<void> {
+    this.#step();
+    if (this.#now().has(path)) this.#pending.push((entries) => entries.delete(path));
+  }
+
+  async list(directory: string): Promise<readonly string[]> {
+    this.#step();
+    return [...this.#now().keys()]
+      .filter((path) => path.startsWith(`${directory}/`))
+      .map((path) => path.slice(directory.length + 1));
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    this.#step();
+    if (path !== this.#directory) return;
+    for (const change of this.#pending) change(this.#durable);
+    this.#pending = [];
+  }
+
+  async freeBytes(): Promise<number> {
+    this.#step();
+    return 0;
+  }
+}
