@@ -42,9 +42,12 @@ async function main(): Promise<void> {
 
   title('A device');
   const modules = await menderClient();
-  if ('unavailable' in modules) throw new Error(`the mender-client package cannot be had: ${modules.unavailable}`);
+  if ('unavailable' in modules)
+    throw new Error(`the mender-client package cannot be had: ${modules.unavailable}`);
   await makeDevice(folder, modules.modulesDir);
-  say(`update module single-file of Debian's mender-client ${modules.version}; consent required at two hold points`);
+  say(
+    `update module single-file of Debian's mender-client ${modules.version}; consent required at two hold points`,
+  );
 
   title('A signed artifact, made by mender-artifact');
   const artifact = await makeArtifact(folder);
@@ -65,8 +68,9 @@ async function main(): Promise<void> {
   const installed = join(folder, 'device/opt/greeting');
   say(`\ninstalled file: ${installed}, ${(await stat(installed)).size} bytes`);
   await command(['history'], environment(folder, bus));
-  const id = (await busctl(bus, 'call', 'io.holdpoint.Update1', OBJECT[1], `${OBJECT[0]}.History`, 'List', 'u', '1'))
-    .match(/"deployment-id" s "([^"]+)"/)?.[1];
+  const id = (
+    await busctl(bus, 'call', 'io.holdpoint.Update1', OBJECT[1], `${OBJECT[0]}.History`, 'List', 'u', '1')
+  ).match(/"deployment-id" s "([^"]+)"/)?.[1];
   say('\nthe deployment log:');
   await command(['log', id ?? ''], environment(folder, bus));
 
@@ -133,7 +137,14 @@ async function makeArtifact(folder: string): Promise<string> {
   const input = join(folder, 'input');
   await mkdir(input);
   await run('openssl', ['genrsa', '-traditional', '-out', join(folder, 'key.pem'), '3072']);
-  await run('openssl', ['rsa', '-in', join(folder, 'key.pem'), '-pubout', '-out', join(folder, 'key.pub.pem')]);
+  await run('openssl', [
+    'rsa',
+    '-in',
+    join(folder, 'key.pem'),
+    '-pubout',
+    '-out',
+    join(folder, 'key.pub.pem'),
+  ]);
   const device = join(folder, 'device');
   await writeFile(join(input, 'greeting'), Buffer.alloc(PAYLOAD_BYTES, 'the new version\n'));
   await writeFile(join(input, 'dest_dir'), join(device, 'opt'));
@@ -152,7 +163,10 @@ async function makeArtifact(folder: string): Promise<string> {
     options.push('-s', join(input, name));
   }
   const artifact = join(folder, 'release-2.mender');
-  const files = ['dest_dir', 'filename', 'permissions', 'greeting'].flatMap((name) => ['-f', join(input, name)]);
+  const files = ['dest_dir', 'filename', 'permissions', 'greeting'].flatMap((name) => [
+    '-f',
+    join(input, name),
+  ]);
   await run('mender-artifact', [
     'write', 'module-image', '-T', 'single-file', '-t', 'demo-kiosk', '-n', 'release-2', '--compression', 'none',
     '-k', join(folder, 'key.pem'), ...files, ...options, '-o', artifact,
@@ -203,7 +217,10 @@ async function stopProcess(child: ChildProcess): Promise<void> {
 
 function startCommand(args: readonly string[], env: NodeJS.ProcessEnv): ChildProcess {
   say(`\u001b[36m$ holdpoint ${args.join(' ')}\u001b[0m`);
-  return spawn('node', [resolve('dist/holdpoint.js'), ...args], { env, stdio: ['ignore', 'inherit', 'inherit'] });
+  return spawn('node', [resolve('dist/holdpoint.js'), ...args], {
+    env,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
 }
 
 async function command(args: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {

@@ -59,7 +59,9 @@ async function main(): Promise<void> {
 
 function parseArguments(argv: readonly string[]): ConfigOptions {
   const program = new Program('holdpointd')
-    .description('Updates this device and lets the people and programs on it decide when. Runs in the foreground.')
+    .description(
+      'Updates this device and lets the people and programs on it decide when. Runs in the foreground.',
+    )
     .version(VERSION)
     .option('-c, --config <file>', 'Mender configuration', undefined)
     .option('-b, --fallback-config <file>', 'Mender configuration that gives way to the other one')
@@ -204,7 +206,11 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   return exitCode;
 }
 
-function startEvent(bootId: string, settings: Settings, bootstrap: UpdateState['installed'] | null): EventBody {
+function startEvent(
+  bootId: string,
+  settings: Settings,
+  bootstrap: UpdateState['installed'] | null,
+): EventBody {
   return {
     kind: 'ServiceStarted',
     bootId,

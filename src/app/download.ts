@@ -26,10 +26,7 @@ export interface DownloadWatcher {
   mayContinue(): Promise<void> | null;
 }
 
-type Tools = Pick<
-  Ports,
-  'source' | 'reader' | 'modules' | 'scripts' | 'system' | 'verifyKeyPaths'
->;
+type Tools = Pick<Ports, 'source' | 'reader' | 'modules' | 'scripts' | 'system' | 'verifyKeyPaths'>;
 
 /** @returns the size of the artifact, bytes */
 export async function downloadArtifact(

@@ -28,7 +28,8 @@ export function runEffects(effect$: Observable<Effect>, ports: Ports): Observabl
       const emit = (event: EventBody): void => subscriber.next(event);
       run(controller.signal, emit)
         .catch((error: unknown) => {
-          if (!(error instanceof UpdateError)) ports.log.error('Unexpected error in an effect', { err: error });
+          if (!(error instanceof UpdateError))
+            ports.log.error('Unexpected error in an effect', { err: error });
           return onError(failureOf(error), error);
         })
         .then((event) => {
@@ -48,137 +49,138 @@ export function runEffects(effect$: Observable<Effect>, ports: Ports): Observabl
     return defer(async () => run()).pipe(ignoreElements());
   }
 
-  const handlers: { readonly [K in EffectKind]: (effect: Extract<Effect, { kind: K }>) => Observable<EventBody> } =
-    {
-      runScripts: ({ workId, family, action, runsAll }) =>
-        work(
-          async (signal) => {
-            await ports.scripts.run({ family, action, runsAll }, signal);
-            return { kind: 'ScriptsFinished', workId, failure: null };
-          },
-          (failure) => ({ kind: 'ScriptsFinished', workId, failure }),
-        ),
-      runModule: ({ workId, payloadType, action }) =>
-        work(
-          async (signal) => {
-            // The module may take the host down: first everything that was said has to be out.
-            if (action === 'ArtifactReboot' || action === 'ArtifactRollbackReboot') await flush();
-            try {
-              if (payloadType !== null) await ports.modules.run(payloadType, action, signal);
-            } finally {
-              if (action === 'Cleanup') await ports.modules.removeTree();
+  const handlers: {
+    readonly [K in EffectKind]: (effect: Extract<Effect, { kind: K }>) => Observable<EventBody>;
+  } = {
+    runScripts: ({ workId, family, action, runsAll }) =>
+      work(
+        async (signal) => {
+          await ports.scripts.run({ family, action, runsAll }, signal);
+          return { kind: 'ScriptsFinished', workId, failure: null };
+        },
+        (failure) => ({ kind: 'ScriptsFinished', workId, failure }),
+      ),
+    runModule: ({ workId, payloadType, action }) =>
+      work(
+        async (signal) => {
+          // The module may take the host down: first everything that was said has to be out.
+          if (action === 'ArtifactReboot' || action === 'ArtifactRollbackReboot') await flush();
+          try {
+            if (payloadType !== null) await ports.modules.run(payloadType, action, signal);
+          } finally {
+            if (action === 'Cleanup') await ports.modules.removeTree();
+          }
+          return { kind: 'ModuleFinished', workId, failure: null };
+        },
+        (failure) => ({ kind: 'ModuleFinished', workId, failure }),
+      ),
+    askNeedsReboot: ({ workId, payloadType }) =>
+      work(
+        async (signal) => ({
+          kind: 'RebootNeedAnswered',
+          workId,
+          answer: await ports.modules.needsReboot(payloadType, signal),
+        }),
+        (failure) => ({ kind: 'QuestionFailed', workId, failure }),
+      ),
+    askSupportsRollback: ({ workId, payloadType }) =>
+      work(
+        async (signal) => ({
+          kind: 'RollbackSupportAnswered',
+          workId,
+          isSupported: await ports.modules.supportsRollback(payloadType, signal),
+        }),
+        (failure) => ({ kind: 'QuestionFailed', workId, failure }),
+      ),
+    download: (effect) =>
+      work(
+        async (signal, emit) => {
+          const { workId } = effect;
+          valve.set(effect.isSuspended);
+          const throttle = createThrottle(ports, (downloadedBytes) =>
+            emit({ kind: 'DownloadProgressed', workId, downloadedBytes }),
+          );
+          const downloadedBytes = await downloadArtifact(
+            ports,
+            effect,
+            {
+              onVerified: (artifact, sizeBytes) =>
+                emit({ kind: 'ArtifactVerified', workId, artifact, sizeBytes }),
+              onBytes: throttle,
+              mayContinue: () => valve.passage(signal),
+            },
+            signal,
+          );
+          emit({ kind: 'DownloadProgressed', workId, downloadedBytes });
+          return { kind: 'DownloadFinished', workId, failure: null };
+        },
+        (failure) => ({ kind: 'DownloadFinished', workId: effect.workId, failure }),
+      ),
+    suspendDownload: () => silent(() => valve.set(true)),
+    resumeDownload: () => silent(() => valve.set(false)),
+    rebootHost: ({ workId }) =>
+      work(
+        async (signal) => {
+          await flush();
+          return ports.system.reboot(signal);
+        },
+        (failure) => ({ kind: 'HostRebootFailed', workId, failure }),
+      ),
+    reportStatus: ({ workId, deploymentId, status, substate }) =>
+      work(
+        (signal) => {
+          const report = lastReport.then(async (): Promise<EventBody> => {
+            let outcome = await ports.server.reportStatus(deploymentId, status, substate, signal);
+            if (status === 'failure' && outcome === 'accepted') {
+              await ports.deploymentLog.flush();
+              outcome = await ports.server.uploadLog(deploymentId, logLines(ports, deploymentId), signal);
             }
-            return { kind: 'ModuleFinished', workId, failure: null };
-          },
-          (failure) => ({ kind: 'ModuleFinished', workId, failure }),
-        ),
-      askNeedsReboot: ({ workId, payloadType }) =>
-        work(
-          async (signal) => ({
-            kind: 'RebootNeedAnswered',
-            workId,
-            answer: await ports.modules.needsReboot(payloadType, signal),
-          }),
-          (failure) => ({ kind: 'QuestionFailed', workId, failure }),
-        ),
-      askSupportsRollback: ({ workId, payloadType }) =>
-        work(
-          async (signal) => ({
-            kind: 'RollbackSupportAnswered',
-            workId,
-            isSupported: await ports.modules.supportsRollback(payloadType, signal),
-          }),
-          (failure) => ({ kind: 'QuestionFailed', workId, failure }),
-        ),
-      download: (effect) =>
-        work(
-          async (signal, emit) => {
-            const { workId } = effect;
-            valve.set(effect.isSuspended);
-            const throttle = createThrottle(ports, (downloadedBytes) =>
-              emit({ kind: 'DownloadProgressed', workId, downloadedBytes }),
-            );
-            const downloadedBytes = await downloadArtifact(
-              ports,
-              effect,
-              {
-                onVerified: (artifact, sizeBytes) =>
-                  emit({ kind: 'ArtifactVerified', workId, artifact, sizeBytes }),
-                onBytes: throttle,
-                mayContinue: () => valve.passage(signal),
-              },
-              signal,
-            );
-            emit({ kind: 'DownloadProgressed', workId, downloadedBytes });
-            return { kind: 'DownloadFinished', workId, failure: null };
-          },
-          (failure) => ({ kind: 'DownloadFinished', workId: effect.workId, failure }),
-        ),
-      suspendDownload: () => silent(() => valve.set(true)),
-      resumeDownload: () => silent(() => valve.set(false)),
-      rebootHost: ({ workId }) =>
-        work(
-          async (signal) => {
-            await flush();
-            return ports.system.reboot(signal);
-          },
-          (failure) => ({ kind: 'HostRebootFailed', workId, failure }),
-        ),
-      reportStatus: ({ workId, deploymentId, status, substate }) =>
-        work(
-          (signal) => {
-            const report = lastReport.then(async (): Promise<EventBody> => {
-              let outcome = await ports.server.reportStatus(deploymentId, status, substate, signal);
-              if (status === 'failure' && outcome === 'accepted') {
-                await ports.deploymentLog.flush();
-                outcome = await ports.server.uploadLog(deploymentId, logLines(ports, deploymentId), signal);
-              }
-              return { kind: 'StatusReported', workId, outcome, retryAfterSeconds: 0 };
-            });
-            lastReport = report.catch(() => {});
-            return report;
-          },
-          (_failure, error) => ({
-            kind: 'StatusReported',
-            workId,
-            outcome: 'unreachable',
-            retryAfterSeconds: retryAfter(error),
-          }),
-        ),
-      authorize: ({ workId }) =>
-        work(
-          async (signal) => {
-            await ports.server.authorize(signal);
-            return { kind: 'AuthorizationFinished', workId, failure: null };
-          },
-          (failure) => ({ kind: 'AuthorizationFinished', workId, failure }),
-        ),
-      checkScriptVersion: ({ workId }) =>
-        work(
-          async () => {
-            await ports.scripts.checkRootfsScriptVersion();
-            return { kind: 'ScriptVersionChecked', workId, failure: null };
-          },
-          (failure) => ({ kind: 'ScriptVersionChecked', workId, failure }),
-        ),
-      checkForDeployment: ({ workId }) =>
-        work(
-          async (signal) => ({
-            kind: 'DeploymentCheckFinished',
-            workId,
-            offer: await ports.server.checkForDeployment(signal),
-            failure: null,
-          }),
-          (failure) => ({ kind: 'DeploymentCheckFinished', workId, offer: null, failure }),
-        ),
-      cancelWork: () => silent(() => running.forEach((controller) => controller.abort())),
-      armTimer: ({ workId, delayMs }) => silent(() => timer$.next({ workId, delayMs })),
-      disarmTimer: () => silent(() => timer$.next(null)),
-      openDeploymentLog: ({ deploymentId }) => silent(() => ports.deploymentLog.open(deploymentId)),
-      logDeployment: ({ level, message }) => silent(() => ports.deploymentLog.write(level, message)),
-      closeDeploymentLog: () => silent(() => ports.deploymentLog.close()),
-      announce: ({ notice }) => silent(() => ports.bus.announce(notice)),
-    };
+            return { kind: 'StatusReported', workId, outcome, retryAfterSeconds: 0 };
+          });
+          lastReport = report.catch(() => {});
+          return report;
+        },
+        (_failure, error) => ({
+          kind: 'StatusReported',
+          workId,
+          outcome: 'unreachable',
+          retryAfterSeconds: retryAfter(error),
+        }),
+      ),
+    authorize: ({ workId }) =>
+      work(
+        async (signal) => {
+          await ports.server.authorize(signal);
+          return { kind: 'AuthorizationFinished', workId, failure: null };
+        },
+        (failure) => ({ kind: 'AuthorizationFinished', workId, failure }),
+      ),
+    checkScriptVersion: ({ workId }) =>
+      work(
+        async () => {
+          await ports.scripts.checkRootfsScriptVersion();
+          return { kind: 'ScriptVersionChecked', workId, failure: null };
+        },
+        (failure) => ({ kind: 'ScriptVersionChecked', workId, failure }),
+      ),
+    checkForDeployment: ({ workId }) =>
+      work(
+        async (signal) => ({
+          kind: 'DeploymentCheckFinished',
+          workId,
+          offer: await ports.server.checkForDeployment(signal),
+          failure: null,
+        }),
+        (failure) => ({ kind: 'DeploymentCheckFinished', workId, offer: null, failure }),
+      ),
+    cancelWork: () => silent(() => running.forEach((controller) => controller.abort())),
+    armTimer: ({ workId, delayMs }) => silent(() => timer$.next({ workId, delayMs })),
+    disarmTimer: () => silent(() => timer$.next(null)),
+    openDeploymentLog: ({ deploymentId }) => silent(() => ports.deploymentLog.open(deploymentId)),
+    logDeployment: ({ level, message }) => silent(() => ports.deploymentLog.write(level, message)),
+    closeDeploymentLog: () => silent(() => ports.deploymentLog.close()),
+    announce: ({ notice }) => silent(() => ports.bus.announce(notice)),
+  };
 
   async function flush(): Promise<void> {
     await Promise.all([ports.bus.flush(), ports.deploymentLog.flush()]);
@@ -235,4 +237,3 @@ async function* logLines({ deploymentLog }: Ports, deploymentId: string): AsyncG
     fromLine = page.nextLine;
   }
 }
-

@@ -147,7 +147,11 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
   }
 
   /** One event that cannot be taken in must not end the loop. */
-  function guarded(turn$: Observable<Turn>, state: UpdateState, onError: (error: unknown) => void): Observable<Turn> {
+  function guarded(
+    turn$: Observable<Turn>,
+    state: UpdateState,
+    onError: (error: unknown) => void,
+  ): Observable<Turn> {
     return turn$.pipe(
       catchError((error: unknown) => {
         if (!(error instanceof UpdateError)) log.error('An event could not be processed', { err: error });
@@ -236,7 +240,9 @@ function isClientRequest({ kind }: UpdateEvent): boolean {
 
 /** Effects that still hold when the step they came with could not be stored. */
 function isOnlyTold({ kind }: Effect): boolean {
-  return ['announce', 'logDeployment', 'openDeploymentLog', 'closeDeploymentLog', 'disarmTimer'].includes(kind);
+  return ['announce', 'logDeployment', 'openDeploymentLog', 'closeDeploymentLog', 'disarmTimer'].includes(
+    kind,
+  );
 }
 
 /** The one line in the log for each transition. */

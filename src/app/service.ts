@@ -36,7 +36,8 @@ export function createService(machine: Machine, ports: Ports): UpdateService {
       const early = decide(machine.state(), { kind: 'Install', ...facts, artifact: null, sizeBytes: -1 });
       if (early.kind === 'refused') throw new RefusedCall(early.refusal);
       // A link may be good for one download only; what it leads to is looked at when it is downloaded.
-      const seen = location.kind === 'url' ? unseen(location) : await preview(location, requiredDigest, signal);
+      const seen =
+        location.kind === 'url' ? unseen(location) : await preview(location, requiredDigest, signal);
       await machine.command({ kind: 'Install', ...facts, ...seen });
       return facts.deploymentId;
     });
@@ -70,7 +71,11 @@ export function createService(machine: Machine, ports: Ports): UpdateService {
           try {
             const { info } = artifact;
             const { installed } = machine.state();
-            const problem = await verifyFit(ports, info, { requiredDigest: '', announcedName: '', installed }).then(
+            const problem = await verifyFit(ports, info, {
+              requiredDigest: '',
+              announcedName: '',
+              installed,
+            }).then(
               () => null,
               (error: unknown) => refusalNameOf(error),
             );
@@ -99,7 +104,10 @@ async function checked<T>(path: string, digest: string, run: () => Promise<T>): 
 async function checkedDigest<T>(digest: string, run: () => Promise<T>): Promise<T> {
   if (digest !== '' && !/^sha256:[0-9a-f]{64}$/.test(digest)) {
     throw new RefusedCall(
-      refuse('InvalidArgs', 'expected a digest of the form sha256:<64 lower-case hex digits>, or an empty string'),
+      refuse(
+        'InvalidArgs',
+        'expected a digest of the form sha256:<64 lower-case hex digits>, or an empty string',
+      ),
     );
   }
   return run();
@@ -131,7 +139,8 @@ function refusalNameOf(error: unknown): RefusalName | null {
   if (error instanceof ArtifactError) {
     if (error.code === 'digest-mismatch') return 'DigestMismatch';
     if (error.failureName === 'Signature') return 'ArtifactUntrusted';
-    if (error.failureName === 'Incompatible' || error.failureName === 'Dependency') return 'ArtifactIncompatible';
+    if (error.failureName === 'Incompatible' || error.failureName === 'Dependency')
+      return 'ArtifactIncompatible';
     return 'ArtifactInvalid';
   }
   if (!(error instanceof UpdateError)) return null;
