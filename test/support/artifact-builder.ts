@@ -72,8 +72,9 @@ export function pax(records: Readonly<Record<string, string>>, type = 'x'): TarP
 
 function paxRecord(key: string, value: string): string {
   const rest = ` ${key}=${value}\n`;
-  let length = rest.length;
-  while (`${length}${rest}`.length !== length) length = `${length}${rest}`.length;
+  const restBytes = Buffer.byteLength(rest);
+  let length = restBytes;
+  while (String(length).length + restBytes !== length) length = String(length).length + restBytes;
   return `${length}${rest}`;
 }
 
