@@ -21,8 +21,9 @@ export function printable(text: string): string {
   });
 }
 
-/** The text printable, in double quotes, and cut (with the full length named) past `maxCharacters`. */
+/** The text printable, in double quotes, and cut (with the full length named) past `maxCharacters`; words for none. */
 export function quoted(text: string, maxCharacters = 80): string {
+  if (text === '') return 'an empty text';
   if (text.length <= maxCharacters) return `"${printable(text)}"`;
   return `"${printable(text.slice(0, maxCharacters))}…" (${text.length} characters)`;
 }
