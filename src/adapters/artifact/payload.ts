@@ -114,12 +114,13 @@ export class VerifiedArtifact implements OpenArtifact {
   }
 
   #handOut(file: FileInProgress): PayloadFile {
-    const next = (): Promise<IteratorResult<Uint8Array>> =>
-      this.#step(async () => {
-        if (file !== this.#file) throw new UpdateError('internal', `${file.name} was left for the next file`);
-        const piece = await file.piece();
-        return piece === null ? DONE : { done: false, value: piece };
-      });
+    const next = async (): Promise<IteratorResult<Uint8Array>> => {
+      if (this.#failure === null && file !== this.#file) {
+        throw new UpdateError('internal', `payload file ${file.name} was left for the next one`);
+      }
+      const piece = await this.#step(() => file.piece());
+      return piece === null ? DONE : { done: false, value: piece };
+    };
     return {
       name: file.name,
       sizeBytes: file.sizeBytes,

@@ -3,7 +3,7 @@
  * their exit status.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import type { Readable, Writable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import { ArtifactError } from '../../core/artifact-error.ts';
 import { UpdateError } from '../../core/errors.ts';
 import { printable } from '../../core/printable.ts';
@@ -37,16 +37,20 @@ export function startProgram(program: keyof typeof PROGRAMS, context: UnpackCont
     env: { PATH: context.searchPath, LC_ALL: 'C' },
     stdio: ['pipe', 'pipe', 'pipe'],
   });
-  const complaint = collectComplaint(child.stderr);
   const exited = new Promise<Exit>((resolve) => {
     child.once('error', (error) => resolve({ code: null, signal: null, error }));
     child.once('close', (code, signal) => resolve({ code, signal, error: null }));
   });
+  if (!hasPipes(child)) {
+    const message = `unpacking ${context.member}: ${program} could not be started: no file descriptors left`;
+    throw new UpdateError('internal', message, { details: { program, member: context.member } });
+  }
+  const complaint = collectComplaint(child.stderr);
   const judge = (exit: Exit): UpdateError | null =>
     verdict(program, debianPackage, exit, complaint(), context.member);
   return {
-    sink: child.stdin as Writable,
-    output: child.stdout as Readable,
+    sink: child.stdin,
+    output: child.stdout,
     failed: exited.then((exit) => {
       const error = judge(exit);
       return error === null ? new Promise<never>(() => undefined) : Promise.reject(error);
@@ -65,6 +69,11 @@ export function startProgram(program: keyof typeof PROGRAMS, context: UnpackCont
       await exited;
     },
   };
+}
+
+/** Without descriptors for its pipes a child has none, whatever its type says; its `error` event comes later. */
+function hasPipes(child: ChildProcess): boolean {
+  return Boolean(child.stdin && child.stdout && child.stderr);
 }
 
 interface Exit {

@@ -155,6 +155,7 @@ describe('the order of things', () => {
     await files.next();
     const left = (first.value as PayloadFile).content[Symbol.asyncIterator]();
     expect(await rejection(left.next())).toMatchObject({ kind: 'internal' });
+    await artifact.finish();
     await artifact.close();
   });
 });
