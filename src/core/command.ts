@@ -1,6 +1,6 @@
 import type { EventBody } from './event.ts';
 import { refuse, type Refusal } from './refusal.ts';
-import { FLOW } from './transition-table.ts';
+import { FLOW, isFinalReport } from './transition-table.ts';
 import type { FlowStep, UpdateState } from './state.ts';
 
 /**
@@ -47,7 +47,11 @@ export function decide(state: UpdateState, command: Command): Decision {
       const action = command.kind === 'Abort' ? 'abort' : 'rollback';
       if (!allowedActions(state).includes(action)) return refused(wrongState(state, command.kind));
       const { uid, reason } = command;
-      return accepted({ kind: command.kind === 'Abort' ? 'AbortRequested' : 'RollbackRequested', uid, reason });
+      return accepted({
+        kind: command.kind === 'Abort' ? 'AbortRequested' : 'RollbackRequested',
+        uid,
+        reason,
+      });
     }
     case 'Pause':
     case 'Resume': {
@@ -56,6 +60,7 @@ export function decide(state: UpdateState, command: Command): Decision {
       const isPaused = state.deployment?.pause !== null;
       // Asking for what is already so is no mistake: two buttons may be pressed at once.
       if (isPaused === (command.kind === 'Pause')) return { kind: 'answered', reply: '' };
+      if (isFinalReport(state.step)) return refused(wrongState(state, command.kind));
       return accepted({
         kind: command.kind === 'Pause' ? 'PauseRequested' : 'ResumeRequested',
         uid: command.uid,
@@ -107,8 +112,7 @@ export function allowedActions(state: UpdateState): readonly Action[] {
   }
   const actions: Action[] = [];
   if (state.wait !== null) actions.push('continue');
-  const isOver = state.history[0]?.deploymentId === deployment.id;
-  if (!isOver) actions.push(deployment.pause === null ? 'pause' : 'resume');
+  if (!isFinalReport(state.step)) actions.push(deployment.pause === null ? 'pause' : 'resume');
   if (deployment.endRequest === null) {
     if (row.abort !== undefined) actions.push('abort');
     if (row.rollback !== undefined) actions.push('rollback');
@@ -119,7 +123,9 @@ export function allowedActions(state: UpdateState): readonly Action[] {
 function decideContinue(state: UpdateState, command: Extract<Command, { kind: 'Continue' }>): Decision {
   const { ticket, uid, comment } = command;
   if (!TICKET.test(ticket)) {
-    return refused(refuse('InvalidArgs', 'a ticket is 32 hexadecimal digits, as WaitTicket and WaitStarted give it'));
+    return refused(
+      refuse('InvalidArgs', 'a ticket is 32 hexadecimal digits, as WaitTicket and WaitStarted give it'),
+    );
   }
   const wrong = wrongText(comment, 'comment');
   if (wrong) return refused(wrong);
@@ -127,7 +133,7 @@ function decideContinue(state: UpdateState, command: Extract<Command, { kind: 'C
     return {
       kind: 'accepted',
       event: { kind: 'ContinueGiven', ticket, uid, comment },
-      reply: (after) => (after.wait?.ticket === ticket ? 'recorded' : 'proceeding'),
+      reply: (after) => (after.passedTickets.includes(ticket) ? 'proceeding' : 'recorded'),
     };
   }
   // The reply to the first call may have been lost: the same question gets the same answer.

@@ -47,13 +47,7 @@ export type Notice =
     };
 
 export type WaitOutcome =
-  | 'continued'
-  | 'forced'
-  | 'expired-continue'
-  | 'expired-fail'
-  | 'aborted'
-  | 'superseded'
-  | 'unblocked';
+  'continued' | 'forced' | 'expired-continue' | 'expired-fail' | 'aborted' | 'superseded' | 'unblocked';
 
 /** Work the flow orders. Plain data; carried out by app/effects.ts, whose outcomes are events. */
 export type Effect =

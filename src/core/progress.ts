@@ -58,7 +58,7 @@ export function paceOf(progress: Progress): Pace {
   }
   return {
     bytesPerSecond: Math.round(bytesPerSecond),
-    remainingSeconds: Math.ceil((progress.sizeBytes - progress.downloadedBytes) / bytesPerSecond),
+    remainingSeconds: Math.ceil(Math.max(0, progress.sizeBytes - progress.downloadedBytes) / bytesPerSecond),
   };
 }
 

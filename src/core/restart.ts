@@ -4,6 +4,9 @@ import { choose, countCheckpoint, enter } from './walk.ts';
 import { FLOW } from './transition-table.ts';
 import { recordPassage, waitedMs } from './waiting.ts';
 
+/** More changes than are ever published between two saves: the serial must not go back after a crash. */
+const UNSAVED_SERIALS = 1_000_000;
+
 /**
  * Where the flow goes on after the process or the device has been restarted: the `restart` column of the table.
  * Source: spec/update-flow.md section 6.3, design/compatibility.md "A wait", "Loop limit".
@@ -16,7 +19,7 @@ export function restart(draft: Draft, event: Extract<EventBody, { kind: 'Service
     settings: event.settings,
     passedTickets: [],
     workId: before.workId + 1,
-    serial: before.serial + 1,
+    serial: before.serial + UNSAVED_SERIALS,
     installed: event.bootstrap ?? before.installed,
   });
 
@@ -42,16 +45,16 @@ export function restart(draft: Draft, event: Extract<EventBody, { kind: 'Service
     });
   }
 
-  const target = choose(draft, row.restart);
-  let to = target.to;
-  if (row.work.kind !== 'gate') to = countCheckpoint(draft, to);
+  const target = choose(draft, row.restart).to;
+  const to = row.work.kind === 'gate' ? target : countCheckpoint(draft, target);
 
   if (wait !== null) {
     changeDeployment(draft, {
       carriedWait: {
         point: wait.point,
         spentMs: isSameBoot ? waitedMs(wait, draft.event.at.bootMs) : wait.waitedMs,
-        notice: !isSameBoot && wait.point === 'ArtifactCommit_Enter' ? 'rebooted-while-uncommitted' : '',
+        notice:
+          !isSameBoot && wait.point === 'ArtifactCommit_Enter' ? 'rebooted-while-uncommitted' : wait.notice,
       },
     });
   }
@@ -59,5 +62,6 @@ export function restart(draft: Draft, event: Extract<EventBody, { kind: 'Service
   if (row.work.kind === 'gate' && to !== before.step && to !== 'commit-reverify') {
     recordPassage(draft, row.work.point, ['rebooted-by-hand']);
   }
-  enter(draft, to, to === before.step);
+  // The same step again, or the way out of a loop: both have been counted just now or before.
+  enter(draft, to, to === before.step || to !== target);
 }

@@ -10,7 +10,7 @@ import {
   type Result,
   type UpdateState,
 } from './state.ts';
-import { FLOW } from './transition-table.ts';
+import { FLOW, isFinalReport } from './transition-table.ts';
 
 /**
  * What the outside is told: the values of all properties of `io.holdpoint.Update1` at one moment, in plain types.
@@ -93,7 +93,7 @@ export function snapshotOf(state: UpdateState): Snapshot {
 /** The last result is cleared when the next deployment starts, and there again once that one is over. */
 function lastEntry(state: UpdateState): HistoryEntry | undefined {
   const entry = state.history[0];
-  return state.deployment === null || entry?.deploymentId === state.deployment.id ? entry : undefined;
+  return state.deployment === null || isFinalReport(state.step) ? entry : undefined;
 }
 
 function deploymentFacts(state: UpdateState): Snapshot['deployment'] {

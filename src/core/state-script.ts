@@ -12,8 +12,7 @@ export const ARTIFACT_SCRIPT_FAMILIES = [
   'ArtifactFailure',
 ] as const;
 export type ScriptFamily =
-  | (typeof ROOTFS_SCRIPT_FAMILIES)[number]
-  | (typeof ARTIFACT_SCRIPT_FAMILIES)[number];
+  (typeof ROOTFS_SCRIPT_FAMILIES)[number] | (typeof ARTIFACT_SCRIPT_FAMILIES)[number];
 export type ScriptAction = 'Enter' | 'Leave' | 'Error';
 
 const NAME =

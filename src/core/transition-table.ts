@@ -1,4 +1,5 @@
 import type { FailureName } from './errors.ts';
+import type { EventKind } from './event.ts';
 import type { HoldPoint } from './hold-point.ts';
 import type { ModuleAction } from './module-action.ts';
 import type { ScriptAction, ScriptFamily } from './state-script.ts';
@@ -31,7 +32,7 @@ export type Outcome =
   | 'check'
   | 'offered';
 
-/** Facts a target may depend on; see `CONDITIONS` in transition.ts. */
+/** Facts a target may depend on; see `CONDITIONS` in walk.ts. */
 export type Condition =
   'deployment-pending' | 'already-installed' | 'payload-empty' | 'same-boot' | 'has-rebooted';
 
@@ -95,11 +96,30 @@ export interface FlowRow {
   readonly failsAs?: FailureName;
   /** Failures here say nothing about the update. */
   readonly isFailureIgnored?: true;
-  /** When the state cannot be stored: `proceed` = the way back must not depend on the disk; else it fails. */
+  /**
+   * When the state cannot be stored. `proceed`: nothing here needs the record (a restart from the one before ends
+   * well), or the way back must not depend on the disk. Absent: it fails.
+   */
   readonly whenNotStored?: 'proceed';
   /** Overall progress on entering and on leaving, percent; absent on ways that do not lead to a commit. */
   readonly progress?: readonly [from: number, to: number];
 }
+
+/** The events that the work of a step can lead to; any other outcome is not this work's and changes nothing. */
+export const WORK_EVENTS: Readonly<Record<Work['kind'], readonly EventKind[]>> = {
+  none: [],
+  scripts: ['ScriptsFinished'],
+  module: ['ModuleFinished'],
+  reboot: ['ModuleFinished', 'HostRebootFailed'],
+  'ask-needs-reboot': ['RebootNeedAnswered', 'QuestionFailed'],
+  'ask-supports-rollback': ['RollbackSupportAnswered', 'QuestionFailed'],
+  download: ['ArtifactVerified', 'DownloadProgressed', 'DownloadFinished'],
+  gate: ['StatusReported', 'TimerFired'],
+  report: ['StatusReported', 'TimerFired'],
+  authorize: ['AuthorizationFinished', 'TimerFired'],
+  'check-script-version': ['ScriptVersionChecked'],
+  'check-for-deployment': ['DeploymentCheckFinished'],
+};
 
 const scripts = (family: ScriptFamily, action: ScriptAction): Work => ({ kind: 'scripts', family, action });
 const module = (action: ModuleAction): Work => ({ kind: 'module', action });
@@ -120,6 +140,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     next: { done: 'idle', failed: 'idle' },
     isFailureIgnored: true,
     restart: 'idle-enter',
+    whenNotStored: 'proceed',
   },
   idle: {
     state: 'Idle',
@@ -128,6 +149,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     work: { kind: 'none' },
     next: { install: 'idle-leave', check: 'idle-leave' },
     restart: 'idle-enter',
+    whenNotStored: 'proceed',
   },
   'idle-leave': {
     state: 'Idle',
@@ -141,6 +163,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     },
     isFailureIgnored: true,
     restart: [{ to: 'idle-leave', when: 'deployment-pending' }, 'idle-enter'],
+    whenNotStored: 'proceed',
   },
   'sync-enter': {
     state: 'Sync',
@@ -196,6 +219,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     restart: 'download-gate',
     abort: 'leave',
     progress: [0, 0],
+    whenNotStored: 'proceed',
   },
   'download-status': {
     state: 'Download',
@@ -228,6 +252,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     isRestartFailure: true,
     abort: 'cancel',
     progress: [2, 60],
+    // A restart ends alike from the record of Download_Enter; what was verified meanwhile is stored with the next one.
+    whenNotStored: 'proceed',
   },
   'download-leave': {
     state: 'Download',
@@ -266,6 +292,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     restart: 'install-gate',
     abort: 'leave',
     progress: [61, 61],
+    whenNotStored: 'proceed',
   },
   'install-status': {
     state: 'ArtifactInstall',
@@ -346,6 +373,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     abort: 'leave',
     rollback: 'leave',
     progress: [80, 80],
+    whenNotStored: 'proceed',
   },
   'reboot-status': {
     state: 'ArtifactReboot',
@@ -442,6 +470,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     abort: 'leave',
     rollback: 'leave',
     progress: [90, 90],
+    whenNotStored: 'proceed',
   },
   'commit-authorize': {
     state: 'ArtifactCommit',
@@ -660,7 +689,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     step: 'ArtifactRollbackReboot_Error',
     work: scripts('ArtifactRollbackReboot', 'Error'),
     next: { done: 'failure-enter', failed: 'failure-enter' },
-    restart: 'failure-enter',
+    restart: 'verify-rollback-reboot',
     whenNotStored: 'proceed',
   },
 
@@ -747,3 +776,9 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     whenNotStored: 'proceed',
   },
 };
+
+/** The result is decided; all that is left is to tell the server. */
+export function isFinalReport(step: FlowStep): boolean {
+  const { work } = FLOW[step];
+  return work.kind === 'report' && work.delivery === 'final';
+}

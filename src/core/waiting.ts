@@ -1,4 +1,12 @@
-import { announce, change, changeDeployment, logDeployment, order, recordFailure, type Draft } from './draft.ts';
+import {
+  announce,
+  change,
+  changeDeployment,
+  logDeployment,
+  order,
+  recordFailure,
+  type Draft,
+} from './draft.ts';
 import type { WaitOutcome } from './effect.ts';
 import type { Details } from './errors.ts';
 import { decideGate, type GateVerdict } from './gate.ts';
@@ -34,7 +42,7 @@ export function arriveAtGate(draft: Draft, point: HoldPoint): GateResult {
     return 'passed';
   }
   if (verdict.kind === 'fail') {
-    recordFailure(draft, holdExpired(point, verdict.reason));
+    refuse(draft, point, verdict.reason);
     return 'refused';
   }
   const { at, nonce } = draft.event;
@@ -74,8 +82,10 @@ export function reconsiderWait(draft: Draft, by: { readonly uid: number } | null
   const verdict = judge(draft.state, wait.point, spentMs);
   if (verdict.kind === 'pass') {
     recordPassage(draft, wait.point, verdict.reasons);
+    // Should a restart lead back to this gate before the next step is stored, the time spent here still counts.
+    changeDeployment(draft, { carriedWait: { point: wait.point, spentMs, notice: wait.notice } });
     const outcome: WaitOutcome = verdict.hasExpired ? 'expired-continue' : by ? 'continued' : 'unblocked';
-    if (outcome === 'continued') {
+    if (by) {
       const passed = [wait.ticket, ...draft.state.passedTickets].slice(0, PASSED_TICKETS_KEPT);
       change(draft, { passedTickets: passed });
     }
@@ -83,7 +93,7 @@ export function reconsiderWait(draft: Draft, by: { readonly uid: number } | null
     return 'passed';
   }
   if (verdict.kind === 'fail') {
-    recordFailure(draft, holdExpired(wait.point, verdict.reason));
+    refuse(draft, wait.point, verdict.reason);
     endWait(draft, 'expired-fail', { reason: verdict.reason });
     return 'refused';
   }
@@ -123,6 +133,13 @@ export function recordPassage(draft: Draft, point: HoldPoint, reasons: readonly 
     // A gate that is passed again after a restart is one passage, not two.
     passages: [...deployment.passages.filter((earlier) => earlier.point !== point), passage],
   });
+}
+
+function refuse(draft: Draft, point: HoldPoint, reason: string): void {
+  recordFailure(draft, holdExpired(point, reason));
+  // The way back goes on all the same: a gate that cannot be refused has been passed.
+  const { next } = FLOW[draft.state.step];
+  if (next.aborted === next.done) recordPassage(draft, point, [reason]);
 }
 
 function judge(state: UpdateState, point: HoldPoint, spentMs: number): GateVerdict {

@@ -1,9 +1,31 @@
-import { announce, change, changeDeployment, logDeployment, order, recordFailure, type Draft } from './draft.ts';
+import {
+  announce,
+  change,
+  changeDeployment,
+  logDeployment,
+  order,
+  recordFailure,
+  type Draft,
+} from './draft.ts';
 import type { Failure } from './errors.ts';
 import { progressAt } from './progress.ts';
 import { applyProvides, inconsistentName } from './provides.ts';
-import { HISTORY_LIMIT, type Deployment, type FlowStep, type HistoryEntry, type Result } from './state.ts';
-import { FLOW, type Condition, type Outcome, type Target, type Targets } from './transition-table.ts';
+import {
+  HISTORY_LIMIT,
+  NO_PROGRESS,
+  type Deployment,
+  type FlowStep,
+  type HistoryEntry,
+  type Result,
+} from './state.ts';
+import {
+  FLOW,
+  isFinalReport,
+  type Condition,
+  type Outcome,
+  type Target,
+  type Targets,
+} from './transition-table.ts';
 import { arriveAtGate, endWait } from './waiting.ts';
 
 /** Walking the table: from a step and the outcome of its work to the next step and the work that it orders. */
@@ -46,29 +68,28 @@ export function follow(draft: Draft, outcome: Outcome, failure: Failure | null):
 }
 
 /**
- * Enters a step, and goes on through every step that has nothing to do. `isAgain`: the same step as before a
- * restart, which has been counted already.
+ * Enters a step, and goes on through every step that has nothing to do. `isCounted`: a restart has counted it.
+ * Only a restart enters the step that it comes from.
  */
-export function enter(draft: Draft, to: FlowStep, isAgain = false): void {
-  let step = to;
-  if (FLOW[step].checkpoint !== undefined && !isAgain) step = countCheckpoint(draft, step);
+export function enter(draft: Draft, to: FlowStep, isCounted = false): void {
+  const from = draft.state.step;
+  const step = FLOW[to].checkpoint === undefined || isCounted ? to : countCheckpoint(draft, to);
   const row = FLOW[step];
   change(draft, {
     step,
     workId: draft.state.workId + 1,
     attempts: 0,
     serial: draft.state.serial + 1,
-    progress: row.progress ? progressAt(draft.state.progress, row.progress[0]) : { ...draft.state.progress, step: -1 },
+    progress: row.progress
+      ? progressAt(draft.state.progress, row.progress[0])
+      : { ...draft.state.progress, step: -1 },
   });
   if (step === 'reboot' || step === 'verify-reboot') changeDeployment(draft, { hasRebooted: true });
   if (step === 'cleanup-after-failure') keepInconsistentName(draft);
-  // The offer is not taken up: what happens next is not part of it.
-  if (step === 'sync-error') change(draft, { deployment: null });
-  if (step === 'report-already-installed' && draft.state.deployment) announceStart(draft, draft.state.deployment);
-  if (row.work.kind === 'report' && row.work.delivery === 'final') finishDeployment(draft);
-  if (step === 'idle-enter' || step === 'idle') letGoOfFinished(draft);
-
-  if (step === 'download-gate' && !isAgain && draft.state.deployment) announceStart(draft, draft.state.deployment);
+  if (isBeginning(from, step)) announceStart(draft);
+  if (isFinalReport(step) && from !== step) finishDeployment(draft);
+  if (step === 'idle-enter' && isFinalReport(from)) letGoOfFinished(draft);
+  if (step === 'idle-enter' || step === 'sync-error') letGoOfOffer(draft);
   startWork(draft);
 }
 
@@ -120,7 +141,11 @@ export function startWork(draft: Draft): void {
       order(draft, { kind: 'askNeedsReboot', workId, payloadType: deployment?.artifact?.payloadType ?? '' });
       return;
     case 'ask-supports-rollback':
-      order(draft, { kind: 'askSupportsRollback', workId, payloadType: deployment?.artifact?.payloadType ?? '' });
+      order(draft, {
+        kind: 'askSupportsRollback',
+        workId,
+        payloadType: deployment?.artifact?.payloadType ?? '',
+      });
       return;
     case 'download':
       if (deployment === null) return;
@@ -128,7 +153,8 @@ export function startWork(draft: Draft): void {
         kind: 'download',
         workId,
         location: deployment.location,
-        requiredDigest: deployment.requiredDigest,
+        // What was looked at, shown and perhaps agreed to is what has to come.
+        requiredDigest: deployment.requiredDigest || (deployment.artifact?.digest ?? ''),
         announcedName: deployment.announcedName,
         installed: state.installed,
         isSuspended: deployment.pause !== null,
@@ -165,6 +191,10 @@ export function countCheckpoint(draft: Draft, step: FlowStep): FlowStep {
   if (deployment === null) return step;
   changeDeployment(draft, { checkpointCount: deployment.checkpointCount + 1 });
   if (deployment.checkpointCount + 1 <= LOOP_LIMIT) return step;
+  if (isFinalReport(step)) {
+    logDeployment(draft, 'warning', 'The server could not be told the result: restarted in it too often');
+    return 'idle-enter';
+  }
   if (!deployment.hasHitLoopLimit) {
     recordFailure(draft, {
       name: 'Internal',
@@ -173,7 +203,7 @@ export function countCheckpoint(draft: Draft, step: FlowStep): FlowStep {
     });
     changeDeployment(draft, {
       hasHitLoopLimit: true,
-      isInconsistent: deployment.isInconsistent || hasBegunInstalling(step),
+      isInconsistent: deployment.isInconsistent || hasBegunInstalling(deployment),
     });
     return 'cleanup-after-failure';
   }
@@ -181,8 +211,8 @@ export function countCheckpoint(draft: Draft, step: FlowStep): FlowStep {
   return step === 'cleanup-after-failure' ? 'report-failure' : step;
 }
 
-function hasBegunInstalling(step: FlowStep): boolean {
-  return !['Idle', 'Sync', 'Download'].includes(FLOW[step].state);
+function hasBegunInstalling({ passages }: Deployment): boolean {
+  return passages.some(({ point }) => point === 'ArtifactInstall_Enter');
 }
 
 function applyMark(draft: Draft, target: Target, failure: Failure | null): void {
@@ -199,7 +229,7 @@ function applyMark(draft: Draft, target: Target, failure: Failure | null): void 
     case 'spoils':
       changeDeployment(draft, { isInconsistent: true, isRolledBack: false });
       // What the user must know now is that the way back failed; why the update failed goes along.
-      if (failure !== null && !deployment.isCommitted) {
+      if (failure !== null && !deployment.isCommitted && deployment.failure?.name !== 'RollbackFailed') {
         const cause = deployment.failure ?? failure;
         changeDeployment(draft, {
           failure: {
@@ -226,7 +256,17 @@ function keepInconsistentName(draft: Draft): void {
   });
 }
 
-function announceStart(draft: Draft, deployment: Deployment): void {
+/** Coming back to the first gate after a restart is not another beginning. */
+function isBeginning(from: FlowStep, to: FlowStep): boolean {
+  return (
+    (to === 'download-gate' && FLOW[from].state !== 'Download') ||
+    (to === 'report-already-installed' && from !== to)
+  );
+}
+
+function announceStart(draft: Draft): void {
+  const { deployment } = draft.state;
+  if (deployment === null) return;
   order(draft, { kind: 'openDeploymentLog', deploymentId: deployment.id });
   logDeployment(draft, 'info', `Deployment ${deployment.id} started`);
   announce(draft, {
@@ -243,18 +283,22 @@ function announceStart(draft: Draft, deployment: Deployment): void {
 export function resultOf(deployment: Deployment): Result {
   if (deployment.isInconsistent) return 'inconsistent';
   if (deployment.failure === null) return 'success';
-  if (deployment.endRequest?.kind === 'abort' || deployment.failure.name === 'AbortedByServer') return 'aborted';
+  if (deployment.endRequest?.kind === 'abort' || deployment.failure.name === 'AbortedByServer')
+    return 'aborted';
   return deployment.isRolledBack ? 'rolled-back' : 'failure';
 }
 
 /** The result is final before the server hears of it; it is in the history exactly once. */
 function finishDeployment(draft: Draft): void {
   const { deployment, history, progress } = draft.state;
-  if (deployment === null || history[0]?.deploymentId === deployment.id) return;
+  if (deployment === null) return;
+  // Restarts while the server is being told are counted afresh: they can end the report, not change the result.
+  changeDeployment(draft, { checkpointCount: 0 });
   const entry = historyEntry(deployment, draft.event.at.wallMs);
   change(draft, {
     history: [entry, ...history].slice(0, HISTORY_LIMIT),
-    progress: entry.result === 'success' ? { ...progress, overall: 100, step: -1 } : { ...progress, step: -1 },
+    progress:
+      entry.result === 'success' ? { ...progress, overall: 100, step: -1 } : { ...progress, step: -1 },
   });
   logDeployment(draft, entry.result === 'success' ? 'info' : 'error', `Deployment finished: ${entry.result}`);
   announce(draft, {
@@ -283,8 +327,14 @@ function historyEntry(deployment: Deployment, finishedWallMs: number): HistoryEn
 }
 
 function letGoOfFinished(draft: Draft): void {
-  const { deployment, history } = draft.state;
-  if (deployment === null || history[0]?.deploymentId !== deployment.id) return;
+  if (draft.state.deployment === null) return;
   change(draft, { deployment: null });
+  order(draft, { kind: 'closeDeploymentLog' });
+}
+
+/** An offer that was not taken up is forgotten: the server makes it again, with a fresh link. */
+function letGoOfOffer(draft: Draft): void {
+  if (draft.state.deployment?.source !== 'server') return;
+  change(draft, { deployment: null, progress: NO_PROGRESS });
   order(draft, { kind: 'closeDeploymentLog' });
 }

@@ -13,6 +13,15 @@ import type { HoldPoint } from '../../src/core/hold-point.ts';
 const run = promisify(execFile);
 const SUPPORT = resolve('test/support');
 
+/** A state script that finds the control folder of the device it lies on, wherever its artifact was made. */
+const SCRIPT_TEXT = [
+  '#!/bin/sh',
+  'HOLDPOINT_PROBE_DIR="${0%/*}/../../control"',
+  `HOLDPOINT_PROBE_LIB='${SUPPORT}'`,
+  `. '${SUPPORT}/probe-script.sh'`,
+  '',
+].join('\n');
+
 export const DEVICE_TYPE = 'test-device';
 export const PAYLOAD_TYPE = 'probe';
 
@@ -62,8 +71,6 @@ export interface Device {
   cancelOrder(action: string, kind: string): Promise<void>;
   /** From here on the machine has been booted another time. */
   newBoot(): Promise<string>;
-  /** Content of a state script that obeys this device's control folder. */
-  scriptText(): string;
   dispose(): Promise<void>;
 }
 
@@ -86,8 +93,6 @@ export async function makeDevice(options: DeviceOptions = {}): Promise<Device> {
     await writeFile(bootIdFile, `${bootId}\n`);
     return bootId;
   };
-  const scriptText = (): string =>
-    `#!/bin/sh\nHOLDPOINT_PROBE_DIR='${control}'\nHOLDPOINT_PROBE_LIB='${SUPPORT}'\n. '${SUPPORT}/probe-script.sh'\n`;
 
   await newBoot();
   await writeFile(join(data, 'device_type'), `device_type=${DEVICE_TYPE}\n`);
@@ -101,7 +106,7 @@ export async function makeDevice(options: DeviceOptions = {}): Promise<Device> {
     `#!/bin/sh\necho Reboot >>'${control}/calls'\n[ -f '${control}/Reboot.fail' ] && exit 1\n` +
       `cat /proc/sys/kernel/random/uuid >'${bootIdFile}'\nkill -KILL "$(cat '${pidFile}')"\n`,
   );
-  for (const name of options.scripts ?? []) await program(at('conf/scripts', name), scriptText());
+  for (const name of options.scripts ?? []) await program(at('conf/scripts', name), SCRIPT_TEXT);
   await writeFile(at('conf/mender.conf'), JSON.stringify(options.menderConf ?? {}));
   await writeFile(
     at('holdpoint/holdpoint.json'),
@@ -138,7 +143,6 @@ export async function makeDevice(options: DeviceOptions = {}): Promise<Device> {
     orderKill: (action) => order(action, 'kill-service', pidFile),
     cancelOrder: (action, kind) => rm(orderFile(action, kind), { force: true }),
     newBoot,
-    scriptText,
     dispose: async () => {
       if (options.datastoreKiB !== undefined) await run('umount', ['--lazy', data]).catch(() => {});
       await rm(folder, { recursive: true, force: true, maxRetries: 3 });
@@ -169,12 +173,12 @@ export interface ArtifactOptions {
 let made = 0;
 
 /** A real artifact for the device, made by `mender-artifact`. Resolves with its path. */
-export async function makeArtifact(device: Device, options: ArtifactOptions = {}): Promise<string> {
+export async function makeArtifact(device: Pick<Device, 'folder'>, options: ArtifactOptions = {}): Promise<string> {
   const { name = 'release-2', scripts = [], payload = 'the new version\n' } = options;
   const work = join(device.folder, `artifact-${++made}`);
   await mkdir(join(work, 'scripts'), { recursive: true });
   await writeFile(join(work, 'greeting'), payload);
-  for (const script of scripts) await program(join(work, 'scripts', script), device.scriptText());
+  for (const script of scripts) await program(join(work, 'scripts', script), SCRIPT_TEXT);
   const path = join(work, `${name}.mender`);
   await run('mender-artifact', [
     'write',
@@ -196,7 +200,7 @@ export async function makeArtifact(device: Device, options: ArtifactOptions = {}
 }
 
 /** An RSA key pair as PEM files. */
-export async function makeKeys(device: Device): Promise<{ readonly secret: string; readonly open: string }> {
+export async function makeKeys(device: Pick<Device, 'folder'>): Promise<{ readonly secret: string; readonly open: string }> {
   const secret = join(device.folder, 'key.pem');
   const open = join(device.folder, 'key.pub.pem');
   await run('openssl', ['genrsa', '-traditional', '-out', secret, '2048']);

@@ -1,5 +1,5 @@
 /**
- * The update modules of Debian's `mender-client` package, unchanged. Downloaded once from the configured Debian
+ * Debian's `mender-client` package, unchanged: its update modules and its client. Downloaded once from the configured Debian
  * mirror and kept in a cache folder; nothing is installed.
  */
 import { execFile } from 'node:child_process';
@@ -13,6 +13,8 @@ const run = promisify(execFile);
 export interface MenderClient {
   /** `/usr/share/mender/modules/v3` of the package. */
   readonly modulesDir: string;
+  /** `/usr/bin/mender` of the package; needs libglib2.0-0, libssl3 and liblzma5. */
+  readonly program: string;
   readonly version: string;
 }
 
@@ -37,7 +39,11 @@ export async function menderClient(): Promise<MenderClient | { readonly unavaila
       }
     });
     const { stdout } = await run('sed', ['-n', 's/^Version: //p', join(target, 'DEBIAN/control')]);
-    return { modulesDir: join(target, 'usr/share/mender/modules/v3'), version: stdout.trim() };
+    return {
+      modulesDir: join(target, 'usr/share/mender/modules/v3'),
+      program: join(target, 'usr/bin/mender'),
+      version: stdout.trim(),
+    };
   } catch (error) {
     return { unavailable: error instanceof Error ? error.message : String(error) };
   }

@@ -1,6 +1,7 @@
 # Sourced by probe-module.sh and probe-script.sh: does what files in "$CONTROL" order for "$ACTION".
 #
 #   ACTION.fail           exit with the status it holds (empty: 1)
+#   ACTION.fail-once      the same for the first call only
 #   ACTION.hang           sleep until killed
 #   ACTION.hang-hard      the same, ignoring SIGTERM
 #   ACTION.kill-service   kill -9 the process whose id is in the file named inside, once, then sleep until it is gone
@@ -44,6 +45,11 @@ probe_obey() {
             echo $((left - 1)) >"$order.retry"
             exit 21
         fi
+    fi
+    if [ -f "$order.fail-once" ]; then
+        status=$(cat "$order.fail-once")
+        rm -f "$order.fail-once"
+        exit "${status:-1}"
     fi
     if [ -f "$order.fail" ]; then
         status=$(cat "$order.fail")

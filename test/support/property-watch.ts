@@ -67,7 +67,7 @@ export function watchProperties(address: string, describe: () => Promise<string>
       bus.signals$({ ...match, interface: MAIN }),
       bus.signals$({ ...match, interface: PROPERTIES, member: 'PropertiesChanged' }),
     ).subscribe((signal: Signal) => {
-      const args = signal.body as readonly unknown[];
+      const args = signal.args as readonly unknown[];
       const atMs = performance.now();
       if (signal.member !== 'PropertiesChanged') {
         signals.push({ member: signal.member, args, atMs });

@@ -1,0 +1,145 @@
+import { announce, change, order, type Draft } from './draft.ts';
+import type { Failure } from './errors.ts';
+import type { EventBody } from './event.ts';
+import { startDeployment } from './request.ts';
+import { retryDelayMs } from './retry.ts';
+import type { FlowStep, HistoryEntry } from './state.ts';
+import { FLOW, type Outcome } from './transition-table.ts';
+import { follow } from './walk.ts';
+
+/** What the work of a step has come to, as an outcome in the table. */
+
+/** The outcome of the present work; a deployment that somebody has ended fails whatever its work came to. */
+export function finishWork(draft: Draft, outcome: Outcome, failure: Failure | null): void {
+  const row = FLOW[draft.state.step];
+  const request = draft.state.deployment?.endRequest;
+  const isEnded = request && (request.kind === 'abort' ? row.abort : row.rollback) === 'cancel';
+  if (draft.state.step === 'sync-enter' && failure !== null) {
+    // Whoever asked for the check is told that there was none.
+    announce(draft, { kind: 'CheckFinished', result: 'failed', errorName: failure.name });
+  }
+  follow(
+    draft,
+    isEnded && row.next.failed !== undefined ? 'failed' : outcome,
+    failure && preciseFailure(draft.state.step, failure),
+  );
+}
+
+export function finishDownload(draft: Draft, failure: Failure | null): void {
+  const isVerified = draft.state.deployment?.artifact != null;
+  const unverified: Failure = {
+    name: 'Internal',
+    message: 'the download has ended without an artifact having been verified',
+    details: {},
+  };
+  const reason = failure ?? (isVerified ? null : unverified);
+  finishWork(draft, reason === null ? 'done' : 'failed', reason);
+}
+
+/** What a failing module means depends on where the update was. */
+function preciseFailure(step: FlowStep, failure: Failure): Failure {
+  const { failsAs } = FLOW[step];
+  if (step === 'commit-reverify') {
+    return {
+      name: 'Reboot',
+      message: `rebooted while waiting for the commit, and the new version does not run any more: ${failure.message}`,
+      details: { ...failure.details, reason: 'rebooted-while-uncommitted' },
+    };
+  }
+  return failure.name === 'UpdateModule' && failsAs ? { ...failure, name: failsAs } : failure;
+}
+
+export function finishReport(draft: Draft, event: Extract<EventBody, { kind: 'StatusReported' }>): void {
+  const { work } = FLOW[draft.state.step];
+  if (work.kind === 'gate' && work.pauseStatus === null) return;
+  if (event.outcome === 'aborted') {
+    const failure: Failure = {
+      name: 'AbortedByServer',
+      message: 'the server has ended the deployment',
+      details: { step: FLOW[draft.state.step].step },
+    };
+    follow(draft, 'aborted', failure);
+    return;
+  }
+  if (work.kind !== 'report') return;
+  if (event.outcome === 'accepted' || work.delivery === 'best-effort') {
+    follow(draft, 'done', null);
+    return;
+  }
+  if (tryAgainLater(draft, event.retryAfterSeconds)) return;
+  const attempts = draft.state.attempts + 1;
+  follow(draft, 'undelivered', {
+    name: 'Commit',
+    message: `the server could not be told "${work.status}" in ${attempts} attempts`,
+    details: { status: work.status, attempts, reason: 'server-unreachable' },
+  });
+}
+
+/** As patient as the report behind it: after a reboot the network may take its time. */
+export function finishAuthorization(draft: Draft, failure: Failure | null): void {
+  if (failure === null) {
+    follow(draft, 'done', null);
+    return;
+  }
+  if (tryAgainLater(draft, Number(failure.details['retry-after-seconds'] ?? 0))) return;
+  const attempts = draft.state.attempts + 1;
+  follow(draft, 'failed', {
+    name: 'Commit',
+    message: `the server did not authorize the device in ${attempts} attempts: ${failure.message}`,
+    details: { ...failure.details, attempts, reason: 'server-unreachable' },
+  });
+}
+
+/** Arms the timer for the next attempt at the present work; false = enough attempts have been made. */
+function tryAgainLater(draft: Draft, retryAfterSeconds: number): boolean {
+  const attempts = draft.state.attempts + 1;
+  const { retryPollIntervalSeconds, retryPollCount } = draft.state.settings;
+  const delayMs = retryDelayMs(
+    attempts,
+    { maxIntervalSeconds: retryPollIntervalSeconds, maxRetries: retryPollCount },
+    retryAfterSeconds,
+  );
+  if (delayMs === null) return false;
+  change(draft, { attempts });
+  order(draft, { kind: 'armTimer', workId: draft.state.workId, delayMs });
+  return true;
+}
+
+export function finishCheck(
+  draft: Draft,
+  event: Extract<EventBody, { kind: 'DeploymentCheckFinished' }>,
+): void {
+  const { offer, failure } = event;
+  change(draft, { lastCheckWallMs: draft.event.at.wallMs, serial: draft.state.serial + 1 });
+  if (failure !== null) {
+    announce(draft, { kind: 'CheckFinished', result: 'failed', errorName: failure.name });
+    follow(draft, 'failed', failure);
+    return;
+  }
+  const isUnwanted =
+    offer !== null &&
+    draft.state.history.some((entry) => entry.deploymentId === offer.deploymentId && wasEnded(entry));
+  if (offer === null || isUnwanted) {
+    announce(draft, { kind: 'CheckFinished', result: 'up-to-date', errorName: '' });
+    follow(draft, 'done', null);
+    return;
+  }
+  announce(draft, { kind: 'CheckFinished', result: 'update-found', errorName: '' });
+  startDeployment(draft, {
+    id: offer.deploymentId,
+    source: 'server',
+    location: offer.location,
+    announcedName: offer.artifactName,
+    requiredDigest: '',
+    initiatorUid: -1,
+    artifact: null,
+    sizeBytes: -1,
+  });
+  follow(draft, 'offered', null);
+}
+
+/** What a person has ended does not come back until the server offers something else. */
+function wasEnded({ result, failure }: HistoryEntry): boolean {
+  const endedByUser = failure?.name === 'AbortedByUser' || failure?.details['cause-name'] === 'AbortedByUser';
+  return result === 'aborted' || endedByUser;
+}
