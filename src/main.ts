@@ -191,7 +191,8 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   running.add(machine.start());
 
   const exit = firstReasonToStop(bus, log);
-  if (settings.isDbusEnabled) bus.start();
+  // Not on the bus before the restart has been taken in: what was stored shows a ticket that is dead by now.
+  if (settings.isDbusEnabled) running.add(machine.tick$.pipe(take(1)).subscribe(() => bus.start()));
   machine.dispatch(startEvent(host.bootId(), settings, bootstrap));
   log.info('Started', { version: VERSION, datastore: settings.paths.datastoreDirectory });
 

@@ -35,25 +35,54 @@ export async function downloadArtifact(
   watcher: DownloadWatcher,
   signal: AbortSignal,
 ): Promise<number> {
+  const { artifact, sizeBytes } = await beginDownload(tools, order, watcher, signal);
+  try {
+    watcher.onVerified(summaryOf(artifact.info), sizeBytes);
+    return await receivePayload(tools, artifact, signal);
+  } finally {
+    await artifact.close();
+  }
+}
+
+/**
+ * Everything in front of the payload: the artifact is verified and fits, its scripts and the module's file tree lie
+ * ready. Whoever gets it closes it.
+ */
+export async function beginDownload(
+  tools: Tools,
+  order: DownloadOrder,
+  watcher: Pick<DownloadWatcher, 'onBytes' | 'mayContinue'>,
+  signal: AbortSignal,
+): Promise<OpenedArtifact> {
   const { modules, scripts } = tools;
   // What an earlier update left must neither run nor be cleaned up in this one's name.
   await scripts.clearArtifactScripts();
   await modules.removeTree();
-  const { artifact, sizeBytes } = await openArtifact(tools, order.location, signal, watcher);
+  const opened = await openArtifact(tools, order.location, signal, watcher);
+  const { info } = opened.artifact;
   try {
-    const deviceType = await verifyFit(tools, artifact.info, order);
-    await scripts.installArtifactScripts(artifact.scripts);
-    const { payloadType } = artifact.info;
-    if (payloadType !== null) {
-      await modules.prepareTree(artifact.info, { deviceType, installed: order.installed });
+    const deviceType = await verifyFit(tools, info, order);
+    await scripts.installArtifactScripts(opened.artifact.scripts);
+    if (info.payloadType !== null) {
+      await modules.prepareTree(info, { deviceType, installed: order.installed });
     }
-    watcher.onVerified(summaryOf(artifact.info), sizeBytes);
-    if (payloadType !== null) await modules.download(payloadType, artifact.payloadFiles(), signal);
-    await artifact.finish();
-    return artifact.consumedBytes;
-  } finally {
-    await artifact.close();
+    return opened;
+  } catch (error) {
+    await opened.artifact.close();
+    throw error;
   }
+}
+
+/** Hands the payload to its module and verifies the rest. @returns the size of the artifact, bytes */
+export async function receivePayload(
+  { modules }: Pick<Ports, 'modules'>,
+  artifact: OpenArtifact,
+  signal: AbortSignal,
+): Promise<number> {
+  const { payloadType } = artifact.info;
+  if (payloadType !== null) await modules.download(payloadType, artifact.payloadFiles(), signal);
+  await artifact.finish();
+  return artifact.consumedBytes;
 }
 
 export interface OpenedArtifact {

@@ -14,6 +14,8 @@ export function runEffects(effect$: Observable<Effect>, ports: Ports): Observabl
   const running = new Set<AbortController>();
   const valve = createValve();
   const timer$ = new Subject<{ readonly workId: number; readonly delayMs: number } | null>();
+  /** Lines of a deployment wait until its log is open. */
+  let logReady: Promise<void> = Promise.resolve();
   /** Reports reach the server in the order they were made in. */
   let lastReport: Promise<unknown> = Promise.resolve();
 
@@ -68,7 +70,8 @@ export function runEffects(effect$: Observable<Effect>, ports: Ports): Observabl
           try {
             if (payloadType !== null) await ports.modules.run(payloadType, action, signal);
           } finally {
-            if (action === 'Cleanup') await ports.modules.removeTree();
+            // Interrupted, it has to be called again; without its tree it would not be.
+            if (action === 'Cleanup' && !signal.aborted) await ports.modules.removeTree();
           }
           return { kind: 'ModuleFinished', workId, failure: null };
         },
@@ -176,9 +179,11 @@ export function runEffects(effect$: Observable<Effect>, ports: Ports): Observabl
     cancelWork: () => silent(() => running.forEach((controller) => controller.abort())),
     armTimer: ({ workId, delayMs }) => silent(() => timer$.next({ workId, delayMs })),
     disarmTimer: () => silent(() => timer$.next(null)),
-    openDeploymentLog: ({ deploymentId }) => silent(() => ports.deploymentLog.open(deploymentId)),
-    logDeployment: ({ level, message }) => silent(() => ports.deploymentLog.write(level, message)),
-    closeDeploymentLog: () => silent(() => ports.deploymentLog.close()),
+    openDeploymentLog: ({ deploymentId }) =>
+      silent(() => (logReady = ports.deploymentLog.open(deploymentId))),
+    logDeployment: ({ level, message }) =>
+      silent(() => logReady.then(() => ports.deploymentLog.write(level, message))),
+    closeDeploymentLog: () => silent(() => logReady.then(() => ports.deploymentLog.close())),
     announce: ({ notice }) => silent(() => ports.bus.announce(notice)),
   };
 

@@ -1,3 +1,4 @@
+import type { Subscription } from 'rxjs';
 import type { Notice } from '../../core/effect.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 import type { Log } from '../../ports/log.ts';
@@ -16,13 +17,23 @@ const FLUSH_TIMEOUT_MS = 2_000;
 export class Publisher implements UpdateBus {
   readonly #bus: Bus;
   readonly #emitter: Emitter;
+  readonly #subscription: Subscription;
   #shown: Snapshot;
+  /** The beginning of a wait that nobody has been told of yet, because there was no bus. */
+  #untold: Extract<Notice, { kind: 'WaitStarted' }> | null = null;
 
   constructor(bus: Bus, object: (snapshot: () => Snapshot) => ServedObject, first: Snapshot, log: Log) {
     this.#bus = bus;
     this.#shown = first;
     this.object = object(() => this.#shown);
     this.#emitter = new Emitter(bus, this.object, log);
+    // After the emitter's own subscription: the properties are out before.
+    this.#subscription = bus.state$.subscribe((state) => {
+      const notice = this.#untold;
+      if (state !== 'connected' || notice === null) return;
+      this.#untold = null;
+      if (notice.ticket === this.#shown.waitTicket) this.announce(notice);
+    });
   }
 
   readonly object: ServedObject;
@@ -39,6 +50,10 @@ export class Publisher implements UpdateBus {
       case 'StateChanged':
         return this.#signal('StateChanged', [at, deploymentId, state, step]);
       case 'WaitStarted':
+        if (this.#bus.state !== 'connected') {
+          this.#untold = notice;
+          return;
+        }
         return this.#signal('WaitStarted', [
           at,
           notice.ticket,
@@ -77,6 +92,7 @@ export class Publisher implements UpdateBus {
   }
 
   close(): void {
+    this.#subscription.unsubscribe();
     this.#emitter.close();
   }
 

@@ -2,7 +2,6 @@
 import type { ArtifactBytes, ArtifactLocation, ArtifactSource } from '../../ports/artifact-source.ts';
 import { openFileSource } from './file-source.ts';
 import type { UrlSourceOptions } from './http-client.ts';
-import { openUrlSource } from './url-source.ts';
 
 export class LocalAndHttpSource implements ArtifactSource {
   readonly #options: UrlSourceOptions;
@@ -11,9 +10,10 @@ export class LocalAndHttpSource implements ArtifactSource {
     this.#options = options;
   }
 
-  open(location: ArtifactLocation, signal: AbortSignal): Promise<ArtifactBytes> {
-    return location.kind === 'file'
-      ? openFileSource(location, signal)
-      : openUrlSource(location.url, this.#options, signal);
+  async open(location: ArtifactLocation, signal: AbortSignal): Promise<ArtifactBytes> {
+    if (location.kind === 'file') return openFileSource(location, signal);
+    // Loaded when it is needed: the HTTP client is a third of the program, and of the time it takes to start.
+    const { openUrlSource } = await import('./url-source.ts');
+    return openUrlSource(location.url, this.#options, signal);
   }
 }

@@ -34,33 +34,57 @@ export interface OutputPipe {
   readonly writeFd: number;
 }
 
-/** `count` pipes, in a temporary folder that is gone again when this resolves. */
+/** Both ends of a pipe nobody has used yet. */
+interface PipeEnds {
+  readonly readFd: number;
+  readonly writeFd: number;
+}
+
+/**
+ * Pipes made in advance: making them takes a child process, which costs as much as a short state script itself, and
+ * thirty-two cost hardly more than one. Each is used once: whoever inherits a pipe may hold it for ever.
+ */
+const SPARE_PIPES = 32;
+const spare: PipeEnds[] = [];
+let making: Promise<void> | null = null;
+
+/** How many pipes are held for later; their descriptors are open, and closed in every child. */
+export function sparePipeCount(): number {
+  return spare.length;
+}
+
+/** `count` new pipes, at most 32. Rejects when none can be made; nothing stays open then. */
 export async function openOutputPipes(count: number): Promise<readonly OutputPipe[]> {
+  while (spare.length < count) {
+    making ??= makeSparePipes().finally(() => (making = null));
+    await making;
+  }
+  return spare.splice(0, count).map(({ readFd, writeFd }) => ({
+    reader: new Socket({ fd: readFd, readable: true, writable: false }),
+    writeFd,
+  }));
+}
+
+/** In a temporary folder that is gone again when this resolves. */
+async function makeSparePipes(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'holdpoint-pipe-'));
-  const pipes: OutputPipe[] = [];
   try {
-    const paths = Array.from({ length: count }, (_, index) => join(folder, String(index)));
+    const paths = Array.from({ length: SPARE_PIPES }, (_, index) => join(folder, String(index)));
     await makeFifos(paths);
-    for (const path of paths) {
-      const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-      try {
-        // Never blocks: the reading end is open already.
-        const writeFd = openSync(path, constants.O_WRONLY);
-        pipes.push({
-          reader: new Socket({ fd: readFd, readable: true, writable: false }),
-          writeFd,
-        });
-      } catch (error) {
-        closeSync(readFd);
-        throw error;
-      }
-    }
-    return pipes;
-  } catch (error) {
-    closeOutputPipes(pipes);
-    throw error;
+    for (const path of paths) spare.push(openBothEnds(path));
   } finally {
     await rm(folder, { recursive: true, force: true });
+  }
+}
+
+function openBothEnds(path: string): PipeEnds {
+  const readFd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    // Never blocks: the reading end is open already.
+    return { readFd, writeFd: openSync(path, constants.O_WRONLY) };
+  } catch (error) {
+    closeSync(readFd);
+    throw error;
   }
 }
 

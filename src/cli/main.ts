@@ -1,0 +1,81 @@
+import { CommanderError } from 'commander';
+import { UpdateError } from '../core/errors.ts';
+import { VERSION } from '../version.ts';
+import { createActions } from './compose.ts';
+import { createProgram } from './program.ts';
+import { complain, type Sink, type Terminal } from './terminal.ts';
+
+/**
+ * The command `holdpoint`: reads the command line, runs one subcommand, and ends with its exit status. One line on
+ * standard error for whatever went wrong, never a stack trace. The second composition root beside main.ts.
+ */
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
+type SignalName = keyof typeof SIGNALS;
+
+function sinkOf(stream: NodeJS.WriteStream): Sink {
+  // Whoever read it has seen enough (`holdpoint history | head`).
+  stream.on('error', () => {});
+  return {
+    write: (text) => void stream.write(text),
+    isTerminal: stream.isTTY === true && process.env['TERM'] !== 'dumb',
+    columns: () => stream.columns ?? 0,
+  };
+}
+
+const terminal: Terminal = { out: sinkOf(process.stdout), err: sinkOf(process.stderr) };
+const first = new AbortController();
+const second = new AbortController();
+let signalNumber: number = SIGNALS.SIGINT;
+
+for (const name of Object.keys(SIGNALS) as SignalName[]) {
+  process.on(name, () => {
+    if (first.signal.aborted) second.abort();
+    else {
+      signalNumber = SIGNALS[name];
+      first.abort();
+    }
+  });
+}
+
+function fail(doing: string, error: unknown): number {
+  complain(terminal, doing, error instanceof Error ? error.message : String(error));
+  if (!(error instanceof UpdateError) && process.env['HOLDPOINT_DEBUG'] && error instanceof Error) {
+    terminal.err.write(`${error.stack ?? ''}\n`);
+  }
+  return 1;
+}
+
+const program = createProgram({
+  version: VERSION,
+  writeOut: terminal.out.write,
+  writeErr: terminal.err.write,
+  run(doing, action, options) {
+    const interruptedExitCode = (): number => 128 + signalNumber;
+    const around = {
+      terminal,
+      interrupts: { first: first.signal, second: second.signal },
+      interruptedExitCode,
+      environment: process.env,
+    };
+    void (async () => action(createActions(around, options)))()
+      .catch((error: unknown) => {
+        if (!first.signal.aborted) return fail(doing, error);
+        complain(terminal, doing, 'interrupted');
+        return interruptedExitCode();
+      })
+      .then((exitCode) => {
+        process.exitCode = exitCode;
+        // Nothing that is left open may keep an ended command alive; what was written goes out first.
+        process.stdout.write('', () => process.stderr.write('', () => process.exit(exitCode)));
+      });
+  },
+});
+
+try {
+  if (process.argv.length <= 2) program.help({ error: true });
+  program.parse();
+} catch (error) {
+  // Commander has said what it had to say: 0 after --help and --version, 1 after a mistake.
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? 0 : 1;
+}

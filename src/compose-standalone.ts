@@ -1,0 +1,168 @@
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { createArtifactReader } from './adapters/artifact/reader.ts';
+import { ModuleRunner } from './adapters/modules/runner.ts';
+import { StateScripts } from './adapters/scripts/runner.ts';
+import { LocalAndHttpSource } from './adapters/source/artifact-source.ts';
+import { FileStore } from './adapters/store/file-store.ts';
+import {
+  parseStandaloneDocument,
+  standaloneDocumentOf,
+  type StandaloneDocument,
+} from './adapters/store/standalone-document.ts';
+import { documentOf, parseStateDocument, type StateDocument } from './adapters/store/state-document.ts';
+import { SystemClock } from './adapters/system/clock.ts';
+import { Host } from './adapters/system/host.ts';
+import { lockDatastore } from './adapters/system/lock.ts';
+import { readBootstrap } from './app/bootstrap.ts';
+import {
+  runStandalone,
+  type Interrupts,
+  type StandaloneRequest,
+  type StandaloneResult,
+  type StandaloneTools,
+  type StandaloneWatcher,
+} from './app/standalone.ts';
+import type { Settings } from './config/settings.ts';
+import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
+import type { StandaloneRecord } from './core/standalone.ts';
+import type { DeploymentLog, Log } from './ports/log.ts';
+import type { Store } from './ports/store.ts';
+
+/**
+ * Composition root of what the command does to the device by itself, without the service: makes the adapters, and
+ * holds the lock of the datastore for as long as they are used.
+ */
+export type { Interrupts, StandaloneRequest, StandaloneResult, StandaloneWatcher };
+
+/** Rejects with kind `wrongState` naming the holder when the service or another command has the datastore. */
+export async function standalone(
+  settings: Settings,
+  log: Log,
+  request: StandaloneRequest,
+  interrupts: Interrupts,
+  watcher: StandaloneWatcher,
+): Promise<StandaloneResult> {
+  return locked(settings, `holdpoint ${request.command}`, async () => {
+    const states = openStates(settings);
+    await bootstrapOnce(settings, log, states);
+    return runStandalone(toolsFor(settings, log, states), request, interrupts, watcher);
+  });
+}
+
+/** Records what a device that has no record yet has installed, and returns the record. Takes the lock. */
+export function firstInstalled(settings: Settings, log: Log): Promise<UpdateState> {
+  return locked(settings, 'holdpoint', () => bootstrapOnce(settings, log, openStates(settings)));
+}
+
+async function locked<T>(settings: Settings, command: string, run: () => Promise<T>): Promise<T> {
+  const lock = await lockDatastore({ directory: settings.paths.stateDirectory, command });
+  try {
+    return await run();
+  } finally {
+    await lock.release();
+  }
+}
+
+async function bootstrapOnce(settings: Settings, log: Log, states: Store<UpdateState>): Promise<UpdateState> {
+  const { document, complaints } = await states.load();
+  for (const complaint of complaints) log.error('Stored state', { complaint });
+  const path = settings.paths.bootstrapArtifactFile;
+  const { reader, source, system } = toolsFor(settings, log, states);
+  const found = await readBootstrap(
+    { reader, source, system, log },
+    { path, remove: () => rm(path, { force: true }) },
+    document?.installed ?? null,
+  );
+  if (found === null && document !== null) return document;
+  const state = { ...(document ?? initialState(NOTHING_INSTALLED)), ...(found && { installed: found }) };
+  await states.save(state);
+  return state;
+}
+
+function openStates(settings: Settings): Store<UpdateState> {
+  const files = new FileStore<StateDocument>({
+    directory: settings.paths.stateDirectory,
+    name: 'state',
+    parse: parseStateDocument,
+  });
+  return {
+    async load() {
+      const { document, ...rest } = await files.load();
+      return { ...rest, document: document?.state ?? null };
+    },
+    save: (state) => files.save(documentOf(state)),
+  };
+}
+
+function openRecords(settings: Settings): Store<StandaloneRecord | null> {
+  const files = new FileStore<StandaloneDocument>({
+    directory: settings.paths.stateDirectory,
+    name: 'standalone',
+    parse: (value) => {
+      parseStandaloneDocument(value);
+      return value as StandaloneDocument;
+    },
+  });
+  return {
+    async load() {
+      const { document, ...rest } = await files.load();
+      return { ...rest, document: parseStandaloneDocument(document) };
+    },
+    save: (record) => files.save(standaloneDocumentOf(record)),
+  };
+}
+
+function toolsFor(settings: Settings, log: Log, states: Store<UpdateState>): StandaloneTools {
+  const clock = new SystemClock();
+  const output = outputLog(log.child({ component: 'output' }));
+  return {
+    source: new LocalAndHttpSource({
+      serverCertificatePath: settings.serverCertificatePath,
+      isTlsVerificationSkipped: settings.isTlsVerificationSkipped,
+    }),
+    reader: createArtifactReader(),
+    modules: new ModuleRunner(
+      {
+        modulesDir: settings.paths.modulesDirectory,
+        treeDir: join(settings.paths.moduleWorkDirectory, '0000', 'tree'),
+        timeoutSeconds: settings.moduleTimeoutSeconds,
+      },
+      clock,
+      output,
+      log.child({ component: 'modules' }),
+    ),
+    scripts: new StateScripts(
+      {
+        rootfsScriptsDir: settings.paths.rootfsScriptsDirectory,
+        artifactScriptsDir: settings.paths.artifactScriptsDirectory,
+        timeoutSeconds: settings.stateScriptTimeoutSeconds,
+        retryIntervalSeconds: settings.stateScriptRetryIntervalSeconds,
+        retryTimeoutSeconds: settings.stateScriptRetryTimeoutSeconds,
+      },
+      clock,
+      output,
+      log.child({ component: 'scripts' }),
+    ),
+    system: new Host({
+      clock,
+      deviceTypePath: settings.paths.deviceTypeFile,
+      rebootCommand: settings.rebootCommand,
+    }),
+    verifyKeyPaths: settings.verifyKeyPaths,
+    log,
+    records: openRecords(settings),
+    states,
+  };
+}
+
+/** There is no deployment, so no log of one: what modules and scripts say goes where the command's log goes. */
+function outputLog(log: Log): DeploymentLog {
+  return {
+    open: async () => {},
+    write: (level, message) => log[level === 'warning' ? 'warn' : level](message),
+    flush: async () => {},
+    close: async () => {},
+    read: async () => null,
+  };
+}
