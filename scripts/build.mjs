@@ -44,7 +44,7 @@ for (const [name, entry] of [
     platform: 'node',
     target: 'node20.19',
     format: 'cjs',
-    minifySyntax: true,
+    minify: true,
     legalComments: 'none',
     banner: { js: '#!/usr/bin/env node' },
     define: { HOLDPOINT_VERSION: JSON.stringify(version) },
