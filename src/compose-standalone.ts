@@ -1,18 +1,11 @@
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { createArtifactReader } from './adapters/artifact/reader.ts';
-import { ModuleRunner } from './adapters/modules/runner.ts';
-import { StateScripts } from './adapters/scripts/runner.ts';
-import { LocalAndHttpSource } from './adapters/source/artifact-source.ts';
 import { FileStore } from './adapters/store/file-store.ts';
 import {
   parseStandaloneDocument,
   standaloneDocumentOf,
   type StandaloneDocument,
 } from './adapters/store/standalone-document.ts';
-import { documentOf, parseStateDocument, type StateDocument } from './adapters/store/state-document.ts';
 import { SystemClock } from './adapters/system/clock.ts';
-import { Host } from './adapters/system/host.ts';
 import { lockDatastore } from './adapters/system/lock.ts';
 import { readBootstrap } from './app/bootstrap.ts';
 import {
@@ -23,6 +16,7 @@ import {
   type StandaloneTools,
   type StandaloneWatcher,
 } from './app/standalone.ts';
+import { installTools, openStates } from './compose-adapters.ts';
 import type { Settings } from './config/settings.ts';
 import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
 import type { StandaloneRecord } from './core/standalone.ts';
@@ -80,21 +74,6 @@ async function bootstrapOnce(settings: Settings, log: Log, states: Store<UpdateS
   return state;
 }
 
-function openStates(settings: Settings): Store<UpdateState> {
-  const files = new FileStore<StateDocument>({
-    directory: settings.paths.stateDirectory,
-    name: 'state',
-    parse: parseStateDocument,
-  });
-  return {
-    async load() {
-      const { document, ...rest } = await files.load();
-      return { ...rest, document: document?.state ?? null };
-    },
-    save: (state) => files.save(documentOf(state)),
-  };
-}
-
 function openRecords(settings: Settings): Store<StandaloneRecord | null> {
   const files = new FileStore<StandaloneDocument>({
     directory: settings.paths.stateDirectory,
@@ -117,39 +96,7 @@ function toolsFor(settings: Settings, log: Log, states: Store<UpdateState>): Sta
   const clock = new SystemClock();
   const output = outputLog(log.child({ component: 'output' }));
   return {
-    source: new LocalAndHttpSource({
-      serverCertificatePath: settings.serverCertificatePath,
-      isTlsVerificationSkipped: settings.isTlsVerificationSkipped,
-    }),
-    reader: createArtifactReader(),
-    modules: new ModuleRunner(
-      {
-        modulesDir: settings.paths.modulesDirectory,
-        treeDir: join(settings.paths.moduleWorkDirectory, '0000', 'tree'),
-        timeoutSeconds: settings.moduleTimeoutSeconds,
-      },
-      clock,
-      output,
-      log.child({ component: 'modules' }),
-    ),
-    scripts: new StateScripts(
-      {
-        rootfsScriptsDir: settings.paths.rootfsScriptsDirectory,
-        artifactScriptsDir: settings.paths.artifactScriptsDirectory,
-        timeoutSeconds: settings.stateScriptTimeoutSeconds,
-        retryIntervalSeconds: settings.stateScriptRetryIntervalSeconds,
-        retryTimeoutSeconds: settings.stateScriptRetryTimeoutSeconds,
-      },
-      clock,
-      output,
-      log.child({ component: 'scripts' }),
-    ),
-    system: new Host({
-      clock,
-      deviceTypePath: settings.paths.deviceTypeFile,
-      rebootCommand: settings.rebootCommand,
-    }),
-    verifyKeyPaths: settings.verifyKeyPaths,
+    ...installTools(settings, clock, output, log),
     log,
     records: openRecords(settings),
     states,

@@ -1,9 +1,7 @@
 import { Command as Program, CommanderError } from 'commander';
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { filter, from, map, mergeMap, Subscription, take } from 'rxjs';
-import { createArtifactReader } from './adapters/artifact/reader.ts';
 import { systemBusAddress } from './adapters/dbus/address.ts';
 import { Bus } from './adapters/dbus/connection.ts';
 import { Dispatcher } from './adapters/dbus/dispatcher.ts';
@@ -13,20 +11,15 @@ import { DEFAULT_RATE, RateLimiter } from './adapters/dbus/rate-limit.ts';
 import { createUpdateObject } from './adapters/dbus/update-object.ts';
 import { FileDeploymentLog } from './adapters/log/deployment-log.ts';
 import { createServiceLog } from './adapters/log/winston.ts';
-import { ModuleRunner } from './adapters/modules/runner.ts';
-import { StateScripts } from './adapters/scripts/runner.ts';
 import { noServer } from './adapters/server/no-server.ts';
-import { LocalAndHttpSource } from './adapters/source/artifact-source.ts';
-import { FileStore } from './adapters/store/file-store.ts';
-import { documentOf, parseStateDocument, type StateDocument } from './adapters/store/state-document.ts';
 import { SystemClock } from './adapters/system/clock.ts';
-import { Host } from './adapters/system/host.ts';
 import { lockDatastore } from './adapters/system/lock.ts';
 import { readBootstrap } from './app/bootstrap.ts';
 import { runEffects } from './app/effects.ts';
 import { createMachine } from './app/machine.ts';
 import type { Ports } from './app/ports.ts';
 import { createService } from './app/service.ts';
+import { installTools, openStates } from './compose-adapters.ts';
 import { loadSettings, type ConfigOptions } from './config/load.ts';
 import type { Settings } from './config/settings.ts';
 import { UpdateError } from './core/errors.ts';
@@ -34,7 +27,6 @@ import type { EventBody } from './core/event.ts';
 import { snapshotOf } from './core/snapshot.ts';
 import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
 import type { Log } from './ports/log.ts';
-import type { Store } from './ports/store.ts';
 import { VERSION } from './version.ts';
 
 /**
@@ -82,11 +74,6 @@ function parseArguments(argv: readonly string[]): ConfigOptions {
 
 async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   const clock = new SystemClock();
-  const host = new Host({
-    clock,
-    deviceTypePath: settings.paths.deviceTypeFile,
-    rebootCommand: settings.rebootCommand,
-  });
   const component = (name: string): Log => log.child({ component: name });
   const nonce = (): string => randomBytes(16).toString('hex');
   const deploymentLog = new FileDeploymentLog(
@@ -94,22 +81,12 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     clock,
     component('deployment-log'),
   );
-  const reader = createArtifactReader();
-  const source = new LocalAndHttpSource({
-    serverCertificatePath: settings.serverCertificatePath,
-    isTlsVerificationSkipped: settings.isTlsVerificationSkipped,
-  });
-
-  const stateFiles = new FileStore<StateDocument>({
-    directory: settings.paths.stateDirectory,
-    name: 'state',
-    parse: parseStateDocument,
-  });
-  const store = stateStore(stateFiles);
+  const tools = installTools(settings, clock, deploymentLog, log);
+  const store = openStates(settings);
   const { document: stored, complaints } = await store.load();
   for (const complaint of complaints) log.error('Stored state', { complaint });
   const bootstrap = await readBootstrap(
-    { reader, source, system: host, log },
+    { ...tools, log },
     {
       path: settings.paths.bootstrapArtifactFile,
       remove: () => rm(settings.paths.bootstrapArtifactFile, { force: true }),
@@ -125,57 +102,25 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     log: component('bus'),
   });
   const ports: Omit<Ports, 'bus'> = {
+    ...tools,
     clock,
-    source,
-    reader,
-    modules: new ModuleRunner(
-      {
-        modulesDir: settings.paths.modulesDirectory,
-        treeDir: join(settings.paths.moduleWorkDirectory, '0000', 'tree'),
-        timeoutSeconds: settings.moduleTimeoutSeconds,
-      },
-      clock,
-      deploymentLog,
-      component('modules'),
-    ),
-    scripts: new StateScripts(
-      {
-        rootfsScriptsDir: settings.paths.rootfsScriptsDirectory,
-        artifactScriptsDir: settings.paths.artifactScriptsDirectory,
-        timeoutSeconds: settings.stateScriptTimeoutSeconds,
-        retryIntervalSeconds: settings.stateScriptRetryIntervalSeconds,
-        retryTimeoutSeconds: settings.stateScriptRetryTimeoutSeconds,
-      },
-      clock,
-      deploymentLog,
-      component('scripts'),
-    ),
-    system: host,
     server: noServer,
     deploymentLog,
     log: component('effects'),
     nonce,
-    verifyKeyPaths: settings.verifyKeyPaths,
   };
   // The object answers from what was published last, the publisher publishes on the object's behalf.
-  const publisher: Publisher = new Publisher(
+  const publisher = new Publisher(
     bus,
     (snapshot) =>
       createUpdateObject({
         version: VERSION,
         snapshot,
-        service: createService(machine, { ...ports, bus: publisherPort() }),
+        service: createService(machine, ports),
       }),
     snapshotOf(seed),
     component('bus'),
   );
-  function publisherPort(): Ports['bus'] {
-    return {
-      publish: (snapshot) => publisher.publish(snapshot),
-      announce: (notice) => publisher.announce(notice),
-      flush: () => publisher.flush(),
-    };
-  }
   const dispatcher = new Dispatcher({
     objects: [publisher.object],
     log: component('bus'),
@@ -187,13 +132,13 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   // Published before its effects are carried out: nobody is told of a state the properties do not show.
   running.add(machine.tick$.subscribe(({ after }) => publisher.publish(snapshotOf(after))));
   const effect$ = machine.tick$.pipe(mergeMap(({ effects }) => from(effects)));
-  running.add(runEffects(effect$, { ...ports, bus: publisherPort() }).subscribe(machine.dispatch));
+  running.add(runEffects(effect$, { ...ports, bus: publisher }).subscribe(machine.dispatch));
   running.add(machine.start());
 
   const exit = firstReasonToStop(bus, log);
   // Not on the bus before the restart has been taken in: what was stored shows a ticket that is dead by now.
   if (settings.isDbusEnabled) running.add(machine.tick$.pipe(take(1)).subscribe(() => bus.start()));
-  machine.dispatch(startEvent(host.bootId(), settings, bootstrap));
+  machine.dispatch(startEvent(tools.system.bootId(), settings, bootstrap));
   log.info('Started', { version: VERSION, datastore: settings.paths.datastoreDirectory });
 
   const exitCode = await exit;
@@ -217,17 +162,6 @@ function startEvent(
     bootId,
     settings: { ...settings.flow, isServerConfigured: noServer.isConfigured },
     bootstrap,
-  };
-}
-
-/** The state as the loop sees it, the document as the files hold it. */
-function stateStore(files: Store<StateDocument>): Store<UpdateState> {
-  return {
-    async load() {
-      const { document, ...rest } = await files.load();
-      return { ...rest, document: document?.state ?? null };
-    },
-    save: (state) => files.save(documentOf(state)),
   };
 }
 

@@ -12,7 +12,7 @@ import type { Ports } from './ports.ts';
 const MAX_LOOKS = 2;
 
 /** What clients can have done, in terms of the loop. Whoever calls this has authorised the caller. */
-export function createService(machine: Machine, ports: Ports): UpdateService {
+export function createService(machine: Machine, ports: Omit<Ports, 'bus'>): UpdateService {
   let looks = 0;
 
   async function look<T>(run: (signal: AbortSignal) => Promise<T>): Promise<T> {

@@ -53,7 +53,8 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
       throw new UpdateError('bus', `${why} (${NO_SERVICE})`, { cause: error });
     });
     try {
-      return await run({ client, terminal, signal, interruptedExitCode: around.interruptedExitCode });
+      const context = { client, terminal, signal, interruptedExitCode: around.interruptedExitCode };
+      return await Promise.race([run(context), interruption(signal)]);
     } catch (error) {
       if (isNoService(error)) throw new UpdateError('bus', NO_SERVICE, { cause: error });
       throw error;
@@ -126,6 +127,19 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     log: (deploymentId) => withService((context) => showLog(context, deploymentId)),
     checkConfig: async () => checkConfig(terminal, await loadSettings(options, environment)),
   };
+}
+
+/** What follows the service ends by itself at Ctrl-C; what waits for a reply is not waited for. */
+const INTERRUPT_GRACE_MS = 500;
+
+function interruption(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const end = (): void => {
+      setTimeout(() => reject(new UpdateError('cancelled', 'interrupted')), INTERRUPT_GRACE_MS).unref();
+    };
+    if (signal.aborted) end();
+    else signal.addEventListener('abort', end, { once: true });
+  });
 }
 
 const DOING = { commit: 'committing', rollback: 'rolling back', resume: 'resuming' } as const;

@@ -1,0 +1,82 @@
+import { join } from 'node:path';
+import { createArtifactReader } from './adapters/artifact/reader.ts';
+import { ModuleRunner } from './adapters/modules/runner.ts';
+import { StateScripts } from './adapters/scripts/runner.ts';
+import { LocalAndHttpSource } from './adapters/source/artifact-source.ts';
+import { FileStore } from './adapters/store/file-store.ts';
+import { documentOf, parseStateDocument, type StateDocument } from './adapters/store/state-document.ts';
+import { Host } from './adapters/system/host.ts';
+import type { Ports } from './app/ports.ts';
+import type { Settings } from './config/settings.ts';
+import type { UpdateState } from './core/state.ts';
+import type { Clock } from './ports/clock.ts';
+import type { DeploymentLog, Log } from './ports/log.ts';
+import type { Store } from './ports/store.ts';
+
+/** What both composition roots (the service, and the command without it) make in the same way. */
+export type InstallTools = Pick<
+  Ports,
+  'source' | 'reader' | 'modules' | 'scripts' | 'system' | 'verifyKeyPaths'
+>;
+
+/** `outputLog`: where the output of modules and scripts goes. */
+export function installTools(
+  settings: Settings,
+  clock: Clock,
+  outputLog: DeploymentLog,
+  log: Log,
+): InstallTools {
+  const { paths } = settings;
+  return {
+    source: new LocalAndHttpSource({
+      serverCertificatePath: settings.serverCertificatePath,
+      isTlsVerificationSkipped: settings.isTlsVerificationSkipped,
+    }),
+    reader: createArtifactReader(),
+    modules: new ModuleRunner(
+      {
+        modulesDir: paths.modulesDirectory,
+        // The payload's index; there is one payload (spec/update-modules.md section 2).
+        treeDir: join(paths.moduleWorkDirectory, '0000', 'tree'),
+        timeoutSeconds: settings.moduleTimeoutSeconds,
+      },
+      clock,
+      outputLog,
+      log.child({ component: 'modules' }),
+    ),
+    scripts: new StateScripts(
+      {
+        rootfsScriptsDir: paths.rootfsScriptsDirectory,
+        artifactScriptsDir: paths.artifactScriptsDirectory,
+        timeoutSeconds: settings.stateScriptTimeoutSeconds,
+        retryIntervalSeconds: settings.stateScriptRetryIntervalSeconds,
+        retryTimeoutSeconds: settings.stateScriptRetryTimeoutSeconds,
+      },
+      clock,
+      outputLog,
+      log.child({ component: 'scripts' }),
+    ),
+    system: new Host({
+      clock,
+      deviceTypePath: paths.deviceTypeFile,
+      rebootCommand: settings.rebootCommand,
+    }),
+    verifyKeyPaths: settings.verifyKeyPaths,
+  };
+}
+
+/** The state as the loop sees it, the document as the files hold it. */
+export function openStates(settings: Settings): Store<UpdateState> {
+  const files = new FileStore<StateDocument>({
+    directory: settings.paths.stateDirectory,
+    name: 'state',
+    parse: parseStateDocument,
+  });
+  return {
+    async load() {
+      const { document, ...rest } = await files.load();
+      return { ...rest, document: document?.state ?? null };
+    },
+    save: (state) => files.save(documentOf(state)),
+  };
+}
