@@ -4,10 +4,16 @@ import { ModuleRunner } from './adapters/modules/runner.ts';
 import { StateScripts } from './adapters/scripts/runner.ts';
 import { LocalAndHttpSource } from './adapters/source/artifact-source.ts';
 import { FileStore } from './adapters/store/file-store.ts';
+import {
+  parseStandaloneDocument,
+  standaloneDocumentOf,
+  type StandaloneDocument,
+} from './adapters/store/standalone-document.ts';
 import { documentOf, parseStateDocument, type StateDocument } from './adapters/store/state-document.ts';
 import { Host } from './adapters/system/host.ts';
 import type { Ports } from './app/ports.ts';
 import type { Settings } from './config/settings.ts';
+import type { StandaloneRecord } from './core/standalone.ts';
 import type { UpdateState } from './core/state.ts';
 import type { Clock } from './ports/clock.ts';
 import type { DeploymentLog, Log } from './ports/log.ts';
@@ -78,5 +84,24 @@ export function openStates(settings: Settings): Store<UpdateState> {
       return { ...rest, document: document?.state ?? null };
     },
     save: (state) => files.save(documentOf(state)),
+  };
+}
+
+/** The update of the command line that is not over yet; null = none. */
+export function openRecords(settings: Settings): Store<StandaloneRecord | null> {
+  const files = new FileStore<StandaloneDocument>({
+    directory: settings.paths.stateDirectory,
+    name: 'standalone',
+    parse: (value) => {
+      parseStandaloneDocument(value);
+      return value as StandaloneDocument;
+    },
+  });
+  return {
+    async load() {
+      const { document, ...rest } = await files.load();
+      return { ...rest, document: parseStandaloneDocument(document) };
+    },
+    save: (record) => files.save(standaloneDocumentOf(record)),
   };
 }

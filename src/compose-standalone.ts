@@ -1,10 +1,4 @@
 import { rm } from 'node:fs/promises';
-import { FileStore } from './adapters/store/file-store.ts';
-import {
-  parseStandaloneDocument,
-  standaloneDocumentOf,
-  type StandaloneDocument,
-} from './adapters/store/standalone-document.ts';
 import { SystemClock } from './adapters/system/clock.ts';
 import { lockDatastore } from './adapters/system/lock.ts';
 import { readBootstrap } from './app/bootstrap.ts';
@@ -16,10 +10,9 @@ import {
   type StandaloneTools,
   type StandaloneWatcher,
 } from './app/standalone.ts';
-import { installTools, openStates } from './compose-adapters.ts';
+import { installTools, openRecords, openStates } from './compose-adapters.ts';
 import type { Settings } from './config/settings.ts';
 import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
-import type { StandaloneRecord } from './core/standalone.ts';
 import type { DeploymentLog, Log } from './ports/log.ts';
 import type { Store } from './ports/store.ts';
 
@@ -72,24 +65,6 @@ async function bootstrapOnce(settings: Settings, log: Log, states: Store<UpdateS
   const state = { ...(document ?? initialState(NOTHING_INSTALLED)), ...(found && { installed: found }) };
   await states.save(state);
   return state;
-}
-
-function openRecords(settings: Settings): Store<StandaloneRecord | null> {
-  const files = new FileStore<StandaloneDocument>({
-    directory: settings.paths.stateDirectory,
-    name: 'standalone',
-    parse: (value) => {
-      parseStandaloneDocument(value);
-      return value as StandaloneDocument;
-    },
-  });
-  return {
-    async load() {
-      const { document, ...rest } = await files.load();
-      return { ...rest, document: parseStandaloneDocument(document) };
-    },
-    save: (record) => files.save(standaloneDocumentOf(record)),
-  };
 }
 
 function toolsFor(settings: Settings, log: Log, states: Store<UpdateState>): StandaloneTools {

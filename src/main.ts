@@ -19,7 +19,7 @@ import { runEffects } from './app/effects.ts';
 import { createMachine } from './app/machine.ts';
 import type { Ports } from './app/ports.ts';
 import { createService } from './app/service.ts';
-import { installTools, openStates } from './compose-adapters.ts';
+import { installTools, openRecords, openStates } from './compose-adapters.ts';
 import { loadSettings, type ConfigOptions } from './config/load.ts';
 import type { Settings } from './config/settings.ts';
 import { UpdateError } from './core/errors.ts';
@@ -93,6 +93,8 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     },
     stored?.installed ?? null,
   );
+  const { document: standalone } = await openRecords(settings).load();
+  if (standalone) log.warn('An update of the command line is not committed; no other one can begin');
   const seed = stored ?? initialState(NOTHING_INSTALLED);
 
   const machine = createMachine(seed, { clock, store, nonce, log: component('flow') });
@@ -138,7 +140,7 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   const exit = firstReasonToStop(bus, log);
   // Not on the bus before the restart has been taken in: what was stored shows a ticket that is dead by now.
   if (settings.isDbusEnabled) running.add(machine.tick$.pipe(take(1)).subscribe(() => bus.start()));
-  machine.dispatch(startEvent(tools.system.bootId(), settings, bootstrap));
+  machine.dispatch(startEvent(tools.system.bootId(), settings, bootstrap, standalone !== null));
   log.info('Started', { version: VERSION, datastore: settings.paths.datastoreDirectory });
 
   const exitCode = await exit;
@@ -156,11 +158,12 @@ function startEvent(
   bootId: string,
   settings: Settings,
   bootstrap: UpdateState['installed'] | null,
+  isStandalonePending: boolean,
 ): EventBody {
   return {
     kind: 'ServiceStarted',
     bootId,
-    settings: { ...settings.flow, isServerConfigured: noServer.isConfigured },
+    settings: { ...settings.flow, isServerConfigured: noServer.isConfigured, isStandalonePending },
     bootstrap,
   };
 }

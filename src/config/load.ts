@@ -93,6 +93,7 @@ export async function loadSettings(
       updatesEnabledByDefault:
         holdpoint.get('UpdatesEnabled') ?? DEFAULT_FLOW_SETTINGS.updatesEnabledByDefault,
       isServerConfigured: fromMender.settings.servers.length > 0,
+      isStandalonePending: DEFAULT_FLOW_SETTINGS.isStandalonePending,
       ...fromMender.flow,
     },
     logLevel: logLevel(mender, warnings),

@@ -73,9 +73,14 @@ export function decide(state: UpdateState, command: Command): Decision {
       if (!state.settings.isServerConfigured) {
         return refused(refuse('NotSupported', 'no server is configured'));
       }
-      if (state.step !== 'idle') return refused(wrongState(state, command.kind));
+      if (!allowedActions(state).includes('check')) return refused(wrongState(state, command.kind));
       return accepted({ kind: 'CheckRequested' });
     case 'Install': {
+      if (state.settings.isStandalonePending) {
+        const message =
+          'an update of the command line is not committed yet: stop the service, then holdpoint commit or rollback';
+        return refused(refuse('Busy', message));
+      }
       if (!allowedActions(state).includes('install')) {
         return refused(
           refuse('Busy', `an update is under way: ${FLOW[state.step].step}`, {
@@ -107,7 +112,7 @@ export function allowedActions(state: UpdateState): readonly Action[] {
   const row = FLOW[state.step];
   const { deployment } = state;
   if (deployment === null) {
-    if (!IDLE_STEPS.includes(state.step)) return [];
+    if (!IDLE_STEPS.includes(state.step) || state.settings.isStandalonePending) return [];
     return state.settings.isServerConfigured && state.step === 'idle' ? ['check', 'install'] : ['install'];
   }
   const actions: Action[] = [];

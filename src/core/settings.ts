@@ -10,6 +10,11 @@ export interface FlowSettings {
   readonly updatesEnabledByDefault: boolean;
   /** Whether there is a server to check with. */
   readonly isServerConfigured: boolean;
+  /**
+   * Whether an update of the command line is installed and not committed. It owns the module's file tree and the
+   * artifact scripts, so nothing else may begin; nobody else can end it while this service runs.
+   */
+  readonly isStandalonePending: boolean;
   /** Ceiling of the back-off between attempts to report a status, seconds (RetryPollIntervalSeconds). */
   readonly retryPollIntervalSeconds: number;
   /** Attempts; 0 = automatic (three at each interval, spec/update-flow.md section 5). */
@@ -20,6 +25,7 @@ export const DEFAULT_FLOW_SETTINGS: FlowSettings = {
   holdPoints: DEFAULT_HOLD_POINT_POLICY,
   updatesEnabledByDefault: true,
   isServerConfigured: false,
+  isStandalonePending: false,
   retryPollIntervalSeconds: 300,
   retryPollCount: 0,
 };

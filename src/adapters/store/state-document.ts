@@ -114,6 +114,7 @@ const state: v.GenericSchema<unknown, UpdateState> = v.object({
     holdPoints: v.object(v.entriesFromList(HOLD_POINTS, holdPoint)),
     updatesEnabledByDefault: v.boolean(),
     isServerConfigured: v.boolean(),
+    isStandalonePending: v.boolean(),
     retryPollIntervalSeconds: v.number(),
     retryPollCount: v.number(),
   }),
