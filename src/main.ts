@@ -134,7 +134,12 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   // Published before its effects are carried out: nobody is told of a state the properties do not show.
   running.add(machine.tick$.subscribe(({ after }) => publisher.publish(snapshotOf(after))));
   const effect$ = machine.tick$.pipe(mergeMap(({ effects }) => from(effects)));
-  running.add(runEffects(effect$, { ...ports, bus: publisher }).subscribe(machine.dispatch));
+  const underWay = new Set<Promise<void>>();
+  const remember = (ended: Promise<void>): void => {
+    underWay.add(ended);
+    void ended.then(() => underWay.delete(ended));
+  };
+  running.add(runEffects(effect$, { ...ports, bus: publisher }, remember).subscribe(machine.dispatch));
   running.add(machine.start());
 
   const exit = firstReasonToStop(bus, log);
@@ -148,9 +153,11 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   const answered = dispatcher.shutDown();
   running.unsubscribe();
   await answered;
-  await deploymentLog.flush();
   publisher.close();
   bus.close();
+  // Before the datastore is let go of: the next service would go on with the update beside a module that still runs.
+  await Promise.all(underWay);
+  await deploymentLog.flush();
   return exitCode;
 }
 

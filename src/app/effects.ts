@@ -8,9 +8,14 @@ import { createValve } from './valve.ts';
 
 /**
  * One handler for each kind of effect; all the input and output of an update starts here. A handler answers with
- * the events its work leads to. Unsubscribing ends the work and everything it started.
+ * the events its work leads to. Unsubscribing ends the work and everything it started; `onWork` is given a promise
+ * for each piece of it, which resolves when nothing of it runs any more, and never rejects.
  */
-export function runEffects(effect$: Observable<Effect>, ports: Ports): Observable<EventBody> {
+export function runEffects(
+  effect$: Observable<Effect>,
+  ports: Ports,
+  onWork: (ended: Promise<void>) => void = () => {},
+): Observable<EventBody> {
   const running = new Set<AbortController>();
   const valve = createValve();
   const timer$ = new Subject<{ readonly workId: number; readonly delayMs: number } | null>();
@@ -28,7 +33,14 @@ export function runEffects(effect$: Observable<Effect>, ports: Ports): Observabl
       const controller = new AbortController();
       running.add(controller);
       const emit = (event: EventBody): void => subscriber.next(event);
-      run(controller.signal, emit)
+      const outcome = run(controller.signal, emit);
+      onWork(
+        outcome.then(
+          () => {},
+          () => {},
+        ),
+      );
+      outcome
         .catch((error: unknown) => {
           if (!(error instanceof UpdateError))
             ports.log.error('Unexpected error in an effect', { err: error });

@@ -455,6 +455,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     restart: 'commit-reverify',
     abort: 'cancel',
     rollback: 'cancel',
+    // The gate's record leads here again.
+    whenNotStored: 'proceed',
   },
   'commit-gate': {
     state: 'ArtifactCommit',

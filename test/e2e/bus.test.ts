@@ -17,13 +17,19 @@ let bootstrap: string;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'holdpoint-e2e-bus-'));
-  artifact = await makeArtifact({ folder }, { scripts: ['ArtifactInstall_Enter_00_probe', 'ArtifactCommit_Enter_00_probe'] });
+  artifact = await makeArtifact(
+    { folder },
+    { scripts: ['ArtifactInstall_Enter_00_probe', 'ArtifactCommit_Enter_00_probe'] },
+  );
   bootstrap = await makeArtifact({ folder }, { isEmpty: true, name: 'original' });
 });
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-async function withDevice(options: DeviceOptions, use: (service: ServiceHarness) => Promise<void>): Promise<void> {
+async function withDevice(
+  options: DeviceOptions,
+  use: (service: ServiceHarness) => Promise<void>,
+): Promise<void> {
   const service = await ServiceHarness.create(options);
   try {
     await copyFile(bootstrap, join(service.device.data, 'bootstrap.mender'));
@@ -36,7 +42,11 @@ async function withDevice(options: DeviceOptions, use: (service: ServiceHarness)
 }
 
 function called(service: ServiceHarness, action: string): Promise<void> {
-  return eventually(`${action} is called`, async () => (await service.device.calls()).includes(action), 20_000);
+  return eventually(
+    `${action} is called`,
+    async () => (await service.device.calls()).includes(action),
+    20_000,
+  );
 }
 
 function stored(service: ServiceHarness, step: string): Promise<void> {
@@ -52,9 +62,24 @@ async function stopBus(service: ServiceHarness): Promise<void> {
   await service.watch.waitForAbsence();
 }
 
+type Expected = Readonly<Record<string, unknown>>;
+
 /** Starts the bus again and waits for what must then be seen in time. */
-async function startBus(service: ServiceHarness, expected: Readonly<Record<string, unknown>>): Promise<void> {
+async function startBus(service: ServiceHarness, expected: Expected): Promise<void> {
   await service.bus.start();
+  await expectBack(service, expected);
+}
+
+/** As `startBus`, with a client that is there before the service and so hears all it says. */
+async function startBusWithListener(service: ServiceHarness, expected: Expected): Promise<void> {
+  process.kill(service.pid, 'SIGSTOP');
+  await service.bus.start();
+  await eventually('the client is on the bus', () => service.watch.bus.state === 'connected');
+  process.kill(service.pid, 'SIGCONT');
+  await expectBack(service, expected);
+}
+
+async function expectBack(service: ServiceHarness, expected: Expected): Promise<void> {
   await service.waitFor(
     `${JSON.stringify(expected)} on the new bus`,
     (seen) => Object.entries(expected).every(([name, value]) => seen[name] === value),
@@ -81,7 +106,7 @@ describe.concurrent('the bus is stopped and started again', { timeout: 60_000 },
       await stopBus(service);
       await service.device.cancelOrder('Download', 'wait');
       await stored(service, 'install-gate');
-      await startBus(service, { WaitPoint: 'ArtifactInstall_Enter', DeploymentId: id });
+      await startBusWithListener(service, { WaitPoint: 'ArtifactInstall_Enter', DeploymentId: id });
       await service.release('ArtifactInstall_Enter');
       expect(await service.waitForEnd()).toMatchObject({ LastResult: 'success' });
       const started = service.watch.signals.filter(({ member }) => member === 'WaitStarted');
@@ -150,9 +175,12 @@ describe.concurrent('a service without a bus', { timeout: 60_000 }, () => {
       await service.kill9();
       await service.bus.stop();
       await service.start({ isOffBus: true });
-      await eventually('the service has started', async () => (await service.log()).split('Started').length > 2);
+      await eventually(
+        'the service has started',
+        async () => (await service.log()).split('Started').length > 2,
+      );
       const told = service.watch.signals.length;
-      await startBus(service, { WaitPoint: 'ArtifactInstall_Enter' });
+      await startBusWithListener(service, { WaitPoint: 'ArtifactInstall_Enter' });
       await service.release('ArtifactInstall_Enter');
       expect(await service.waitForEnd()).toMatchObject({ LastResult: 'success' });
       const members = service.watch.signals.slice(told).map(({ member }) => member);

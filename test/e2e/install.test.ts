@@ -12,7 +12,12 @@ const SCRIPTS = [
   'ArtifactCommit_Enter_00_health',
   'ArtifactCommit_Leave_00_done',
 ];
-const ROOTFS_SCRIPTS = ['Idle_Enter_00_idle', 'Idle_Leave_00_busy', 'Download_Enter_00_begin', 'Download_Leave_00_end'];
+const ROOTFS_SCRIPTS = [
+  'Idle_Enter_00_idle',
+  'Idle_Leave_00_busy',
+  'Download_Enter_00_begin',
+  'Download_Leave_00_end',
+];
 
 let service: ServiceHarness;
 let artifact: string;
@@ -88,7 +93,9 @@ describe('a local install', () => {
       WaitTicket: '',
     });
     expect(await calls()).toEqual(TO_THE_END);
-    expect(await readFile(join(service.device.installedFolder, 'greeting'), 'utf8')).toBe('the new version\n');
+    expect(await readFile(join(service.device.installedFolder, 'greeting'), 'utf8')).toBe(
+      'the new version\n',
+    );
 
     const entry = (await service.mustCall('History.Get', 's', [id])) as Record<string, { data: unknown }>;
     expect(entry['result']?.data).toBe('success');
@@ -107,7 +114,9 @@ describe('a local install', () => {
     expect(messages.at(-1)).toBe('Deployment finished: success');
     expect(existsSync(join(service.device.data, 'modules/v3/payloads/0000/tree'))).toBe(false);
 
-    const members = service.watch.signals.map(({ member }) => member).filter((name) => name !== 'StateChanged');
+    const members = service.watch.signals
+      .map(({ member }) => member)
+      .filter((name) => name !== 'StateChanged');
     expect(members).toEqual([
       'DeploymentStarted',
       'WaitStarted',
@@ -129,14 +138,19 @@ describe('a local install', () => {
     const stale = await service.call('Continue', 's', [String(before['WaitTicket'])]);
     expect(stale.error).toContain('not, or no longer');
     expect(await calls()).toEqual(UP_TO_INSTALL);
-    const ticketsTold = service.watch.signals.filter(({ member }) => member === 'WaitStarted').map(({ args }) => args[1]);
+    const ticketsTold = service.watch.signals
+      .filter(({ member }) => member === 'WaitStarted')
+      .map(({ args }) => args[1]);
     expect(ticketsTold).toEqual([before['WaitTicket'], after['WaitTicket']]);
 
     await service.release('ArtifactInstall_Enter');
     await service.waitAt('ArtifactCommit_Enter');
     await service.restart({ boot: 'next' });
     await service.release('ArtifactCommit_Enter');
-    expect(await service.waitForEnd()).toMatchObject({ LastResult: 'success', CurrentArtifactName: 'release-2' });
+    expect(await service.waitForEnd()).toMatchObject({
+      LastResult: 'success',
+      CurrentArtifactName: 'release-2',
+    });
     expect(await calls()).toEqual(TO_THE_END);
   });
 
@@ -152,7 +166,10 @@ describe('a local install', () => {
     await service.waitForEnd();
     expect(await service.terminate()).toEqual({ code: 0, signal: null });
     await service.start();
-    expect(service.watch.present()).toMatchObject({ LastResult: 'success', CurrentArtifactName: 'release-2' });
+    expect(service.watch.present()).toMatchObject({
+      LastResult: 'success',
+      CurrentArtifactName: 'release-2',
+    });
   });
 
   it('says no when consent runs out, and the old version stays', async () => {

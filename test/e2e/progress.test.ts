@@ -80,7 +80,9 @@ describe.concurrent('a download at a steady rate', { timeout: 60_000 }, () => {
         await service.waitForEnd();
 
         const changes = service.watch.changes.slice(changesBefore);
-        const figures = changes.flatMap(({ changed }) => ('Progress' in changed ? [Number(changed['Progress'])] : []));
+        const figures = changes.flatMap(({ changed }) =>
+          'Progress' in changed ? [Number(changed['Progress'])] : [],
+        );
         expect(figures.length).toBeGreaterThan(20);
         expect(figures).toEqual([...figures].sort((one, other) => one - other));
         expect(figures.filter((figure) => figure === 100)).toHaveLength(1);
@@ -93,7 +95,9 @@ describe.concurrent('a download at a steady rate', { timeout: 60_000 }, () => {
         expect(bytes.at(-1)).toBe(sizeBytes);
 
         // Steps may come at any time; what only tells of progress comes at most four times a second.
-        const figuresOnly = changes.filter(({ changed }) => !('Step' in changed) && 'DownloadedBytes' in changed);
+        const figuresOnly = changes.filter(
+          ({ changed }) => !('Step' in changed) && 'DownloadedBytes' in changed,
+        );
         for (const { atMs } of figuresOnly) {
           const inOneSecond = figuresOnly.filter((other) => other.atMs >= atMs && other.atMs < atMs + 1000);
           expect(inOneSecond.length).toBeLessThanOrEqual(5);
@@ -101,7 +105,8 @@ describe.concurrent('a download at a steady rate', { timeout: 60_000 }, () => {
         const spanMs = (figuresOnly.at(-1)?.atMs ?? 0) - (figuresOnly[0]?.atMs ?? 0);
         expect((figuresOnly.length - 1) / (spanMs / 1000)).toBeLessThanOrEqual(4.2);
 
-        const firstBytesMs = changes.find(({ changed }) => Number(changed['DownloadedBytes'] ?? 0) > 0)?.atMs ?? 0;
+        const firstBytesMs =
+          changes.find(({ changed }) => Number(changed['DownloadedBytes'] ?? 0) > 0)?.atMs ?? 0;
         const estimates = changes.flatMap(({ changed, atMs }) =>
           Number(changed['RemainingSeconds'] ?? -1) >= 0
             ? [{ atMs, seconds: Number(changed['RemainingSeconds']) }]
@@ -110,7 +115,11 @@ describe.concurrent('a download at a steady rate', { timeout: 60_000 }, () => {
         expect(estimates.length).toBeGreaterThan(0);
         // Ten seconds of data come first; the clocks are those of two processes.
         expect((estimates[0]?.atMs ?? 0) - firstBytesMs).toBeGreaterThan(9_500);
-        const endMs = changes.find(({ changed }) => changed['Step'] === 'Download_Leave' || changed['WaitPoint'] === 'ArtifactInstall_Enter')?.atMs ?? 0;
+        const endMs =
+          changes.find(
+            ({ changed }) =>
+              changed['Step'] === 'Download_Leave' || changed['WaitPoint'] === 'ArtifactInstall_Enter',
+          )?.atMs ?? 0;
         for (const { atMs, seconds } of estimates) {
           const trulyLeft = (endMs - atMs) / 1000;
           expect(Math.abs(seconds - trulyLeft)).toBeLessThanOrEqual(Math.max(1.5, trulyLeft * 0.3));
@@ -149,7 +158,10 @@ describe.concurrent('a download at a steady rate', { timeout: 60_000 }, () => {
         expect(service.watch.present()).toMatchObject({ Step: 'Download', Paused: true });
 
         await service.mustCall('Resume', 's', [id]);
-        expect(await service.waitForEnd()).toMatchObject({ LastResult: 'success', DownloadedBytes: BigInt(sizeBytes) });
+        expect(await service.waitForEnd()).toMatchObject({
+          LastResult: 'success',
+          DownloadedBytes: BigInt(sizeBytes),
+        });
         expect(server.requests).toBe(1);
       });
     } finally {

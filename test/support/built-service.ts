@@ -1,17 +1,18 @@
 /**
  * The bundled service, as `npm run build` makes it. It is built again when a source is newer; several test files do
- * this one at a time. Each test process runs a copy, so that a later build does not change what it is testing.
+ * this one at a time, and run a copy, so that a later build does not change what they are testing.
  */
 import { execFile } from 'node:child_process';
-import { rmSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
 const BUNDLE = resolve('dist/holdpointd.js');
+/** One folder for each build that was tested lately. */
+const COPIES = resolve('node_modules/.holdpoint-built');
 const LOCK = resolve('node_modules/.holdpoint-build-lock');
 /** A build takes a second; a lock this old was left by somebody who was killed. */
 const STALE_LOCK_MS = 60_000;
@@ -24,15 +25,29 @@ export function builtService(): Promise<string> {
   return copy;
 }
 
-async function prepare(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'holdpoint-built-'));
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  await locked(async () => {
+function prepare(): Promise<string> {
+  return locked(async () => {
     if (await isStale()) await build();
-    await copyFile(BUNDLE, join(folder, 'holdpointd.js'));
+    const bytes = await readFile(BUNDLE);
+    const folder = join(COPIES, createHash('sha256').update(bytes).digest('hex').slice(0, 16));
+    const program = join(folder, 'holdpointd.js');
+    const isThere = await stat(program).catch(() => null);
+    if (isThere?.size === bytes.length) return program;
+    await removeOldCopies();
+    await mkdir(folder, { recursive: true });
+    await writeFile(join(folder, 'package.json'), '{ "type": "commonjs" }\n');
+    await writeFile(program, bytes);
+    return program;
   });
-  await writeFile(join(folder, 'package.json'), '{ "type": "commonjs" }\n');
-  return join(folder, 'holdpointd.js');
+}
+
+/** Nobody tests what was built an hour ago. */
+async function removeOldCopies(): Promise<void> {
+  for (const name of await readdir(COPIES).catch(() => [])) {
+    const folder = join(COPIES, name);
+    const facts = await stat(folder);
+    if (Date.now() - facts.mtimeMs > 3_600_000) await rm(folder, { recursive: true, force: true });
+  }
 }
 
 async function build(): Promise<void> {
@@ -69,7 +84,8 @@ async function locked<T>(work: () => Promise<T>): Promise<T> {
       break;
     } catch {
       const held = await stat(LOCK).catch(() => null);
-      if (held !== null && Date.now() - held.mtimeMs > STALE_LOCK_MS) await rm(LOCK, { recursive: true, force: true });
+      if (held !== null && Date.now() - held.mtimeMs > STALE_LOCK_MS)
+        await rm(LOCK, { recursive: true, force: true });
       await sleep(20);
     }
   }

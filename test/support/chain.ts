@@ -29,7 +29,9 @@ const FAMILY: Readonly<Record<string, string>> = {
 const SIGN: Readonly<Record<string, string>> = { Enter: '+', Leave: '-', Error: '!' };
 
 /** One script for each action of the families that come with an artifact, and of those of the device. */
-export const ARTIFACT_SCRIPTS = scriptNames(Object.keys(FAMILY).filter((family) => family.startsWith('Artifact')));
+export const ARTIFACT_SCRIPTS = scriptNames(
+  Object.keys(FAMILY).filter((family) => family.startsWith('Artifact')),
+);
 export const ROOTFS_SCRIPTS = scriptNames(['Idle', 'Sync', 'Download']);
 
 function scriptNames(families: readonly string[]): readonly string[] {

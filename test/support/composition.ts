@@ -13,7 +13,11 @@ import { ModuleRunner } from '../../src/adapters/modules/runner.ts';
 import { StateScripts } from '../../src/adapters/scripts/runner.ts';
 import { LocalAndHttpSource } from '../../src/adapters/source/artifact-source.ts';
 import { FileStore } from '../../src/adapters/store/file-store.ts';
-import { documentOf, parseStateDocument, type StateDocument } from '../../src/adapters/store/state-document.ts';
+import {
+  documentOf,
+  parseStateDocument,
+  type StateDocument,
+} from '../../src/adapters/store/state-document.ts';
 import { SystemClock } from '../../src/adapters/system/clock.ts';
 import { Host } from '../../src/adapters/system/host.ts';
 import { runEffects } from '../../src/app/effects.ts';
@@ -79,7 +83,12 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   });
   const running = new Subscription();
   const effect$ = machine.tick$.pipe(mergeMap(({ effects }) => from(effects)));
-  const limits = { timeoutSeconds: LONG_SECONDS, retryIntervalSeconds: 60, retryTimeoutSeconds: 1800, graceMs: 200 };
+  const limits = {
+    timeoutSeconds: LONG_SECONDS,
+    retryIntervalSeconds: 60,
+    retryTimeoutSeconds: 1800,
+    graceMs: 200,
+  };
   running.add(
     runEffects(effect$, {
       clock,
@@ -101,7 +110,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
         log,
       ),
       scripts: new StateScripts(
-        { rootfsScriptsDir: join(device.conf, 'scripts'), artifactScriptsDir: join(device.data, 'scripts'), ...limits },
+        {
+          rootfsScriptsDir: join(device.conf, 'scripts'),
+          artifactScriptsDir: join(device.data, 'scripts'),
+          ...limits,
+        },
         clock,
         deploymentLog,
         log,

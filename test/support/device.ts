@@ -98,7 +98,7 @@ export async function makeDevice(options: DeviceOptions = {}): Promise<Device> {
   await writeFile(join(data, 'device_type'), `device_type=${DEVICE_TYPE}\n`);
   await program(
     join(modules, PAYLOAD_TYPE),
-    `#!/bin/sh\nHOLDPOINT_PROBE_DIR='${control}' exec '${SUPPORT}/probe-module.sh' "$@"\n`,
+    `#!/bin/sh\nexport HOLDPOINT_PROBE_DIR='${control}' HOLDPOINT_PROBE_LIB='${SUPPORT}'\nexec '${SUPPORT}/probe-module.sh' "$@"\n`,
   );
   // The host goes down at once and is up again, booted anew, when the service is started the next time.
   await program(
@@ -113,10 +113,14 @@ export async function makeDevice(options: DeviceOptions = {}): Promise<Device> {
     JSON.stringify({ RebootCommand: at('reboot'), Points: options.points ?? {}, ...options.holdpointConf }),
   );
   await writeFile(join(control, 'NeedsArtifactReboot.answer'), options.needsReboot ?? 'No');
-  await writeFile(join(control, 'SupportsRollback.answer'), options.supportsRollback === false ? 'No' : 'Yes');
+  await writeFile(
+    join(control, 'SupportsRollback.answer'),
+    options.supportsRollback === false ? 'No' : 'Yes',
+  );
 
   const orderFile = (action: string, kind: string): string => join(control, `${action}.${kind}`);
-  const order = (action: string, kind: string, text = ''): Promise<void> => writeFile(orderFile(action, kind), text);
+  const order = (action: string, kind: string, text = ''): Promise<void> =>
+    writeFile(orderFile(action, kind), text);
   return {
     folder,
     conf: at('conf'),
@@ -173,7 +177,10 @@ export interface ArtifactOptions {
 let made = 0;
 
 /** A real artifact for the device, made by `mender-artifact`. Resolves with its path. */
-export async function makeArtifact(device: Pick<Device, 'folder'>, options: ArtifactOptions = {}): Promise<string> {
+export async function makeArtifact(
+  device: Pick<Device, 'folder'>,
+  options: ArtifactOptions = {},
+): Promise<string> {
   const { name = 'release-2', scripts = [], payload = 'the new version\n' } = options;
   const work = join(device.folder, `artifact-${++made}`);
   await mkdir(join(work, 'scripts'), { recursive: true });
@@ -191,7 +198,9 @@ export async function makeArtifact(device: Pick<Device, 'folder'>, options: Arti
     '--compression',
     'none',
     ...(options.signKey === undefined ? [] : ['-k', options.signKey]),
-    ...(await readdir(join(work, 'scripts'))).sort().flatMap((script) => ['-s', join(work, 'scripts', script)]),
+    ...(await readdir(join(work, 'scripts')))
+      .sort()
+      .flatMap((script) => ['-s', join(work, 'scripts', script)]),
     ...(options.more ?? []),
     '-o',
     path,
@@ -200,7 +209,9 @@ export async function makeArtifact(device: Pick<Device, 'folder'>, options: Arti
 }
 
 /** An RSA key pair as PEM files. */
-export async function makeKeys(device: Pick<Device, 'folder'>): Promise<{ readonly secret: string; readonly open: string }> {
+export async function makeKeys(
+  device: Pick<Device, 'folder'>,
+): Promise<{ readonly secret: string; readonly open: string }> {
   const secret = join(device.folder, 'key.pem');
   const open = join(device.folder, 'key.pub.pem');
   await run('openssl', ['genrsa', '-traditional', '-out', secret, '2048']);

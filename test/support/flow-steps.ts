@@ -3,14 +3,7 @@ import { HOLD_POINTS, type HoldPoint, type HoldPointSettings } from '../../src/c
 import type { FlowSettings } from '../../src/core/settings.ts';
 import { initialState, type FlowStep, type UpdateState } from '../../src/core/state.ts';
 import { FLOW } from '../../src/core/transition-table.ts';
-import {
-  DEPLOYMENT_ID,
-  FlowSimulator,
-  NEW_NAME,
-  OLD,
-  SERVER_SETTINGS,
-  type SimulatorOptions,
-} from './flow-simulator.ts';
+import { FlowSimulator, NEW_NAME, OLD, SERVER_SETTINGS, type SimulatorOptions } from './flow-simulator.ts';
 
 /** The faults on the way to the steps that a good update does not see. */
 const FAULTS: Readonly<Partial<Record<FlowStep, readonly string[]>>> = {
@@ -118,8 +111,6 @@ export function isStuck({ state, jobs, timer }: FlowSimulator): boolean {
   return !jobs.some(({ effect }) => effect.workId === state.workId) && timer?.workId !== state.workId;
 }
 
-function alreadyInstalled(): UpdateState {
+export function alreadyInstalled(): UpdateState {
   return initialState({ ...OLD, artifactName: NEW_NAME });
 }
-
-export { DEPLOYMENT_ID };

@@ -11,7 +11,7 @@
 #   ACTION.wait           wait while this file exists
 # Every call is recorded as one line in "$CONTROL/calls" before anything else.
 
-probe_record() { mkdir -p "$CONTROL" && echo "$1" >>"$CONTROL/calls"; }
+probe_record() { { [ -d "$CONTROL" ] || mkdir -p "$CONTROL"; } && echo "$1" >>"$CONTROL/calls"; }
 
 probe_end_service() { # order file, signal
     pid_file=$(cat "$1")

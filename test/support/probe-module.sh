@@ -12,7 +12,7 @@ set -u
 ACTION=$1
 TREE=$2
 CONTROL=${HOLDPOINT_PROBE_DIR:-$0.control}
-. "$(dirname "$(readlink -f "$0")")/probe-common.sh"
+. "${HOLDPOINT_PROBE_LIB:-$(dirname "$(readlink -f "$0")")}/probe-common.sh"
 probe_record "$ACTION"
 case "$ACTION" in
 Download | DownloadWithFileSizes)

@@ -4,10 +4,11 @@
 # Control folder: $HOLDPOINT_PROBE_DIR, else the scripts folder + ".control". Self-contained when
 # $HOLDPOINT_PROBE_LIB names the folder of probe-common.sh (scripts inside artifacts are copied away from it).
 set -u
-NAME=$(basename "$0")
+NAME=${0##*/}
 CONTROL=${HOLDPOINT_PROBE_DIR:-$(dirname "$0").control}
 . "${HOLDPOINT_PROBE_LIB:-$(dirname "$(readlink -f "$0")")}/probe-common.sh"
 probe_record "$NAME"
 probe_obey "$NAME"
-probe_obey "$(echo "$NAME" | cut -d_ -f1,2)"
+REST=${NAME#*_}
+probe_obey "${NAME%%_*}_${REST%%_*}"
 exit 0

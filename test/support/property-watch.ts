@@ -46,7 +46,7 @@ export function watchProperties(address: string, describe: () => Promise<string>
 
   const show = (next: Properties | null): void => {
     present = next;
-    for (const look of [...looks]) look();
+    for (const look of looks) look();
   };
   const match = { sender: HOLDPOINT_BUS_NAME, path: HOLDPOINT_PATH };
   const subscription = new Subscription();
@@ -71,7 +71,7 @@ export function watchProperties(address: string, describe: () => Promise<string>
       const atMs = performance.now();
       if (signal.member !== 'PropertiesChanged') {
         signals.push({ member: signal.member, args, atMs });
-        for (const look of [...looks]) look();
+        for (const look of looks) look();
         return;
       }
       if (args[0] !== MAIN) return;
@@ -130,7 +130,8 @@ function plain(map: VariantMap): Properties {
 export function bare(value: unknown): unknown {
   if (value instanceof Map) return plain(value as VariantMap);
   if (Array.isArray(value)) return value.map(bare);
-  if (typeof value === 'object' && value !== null && 'signature' in value) return bare((value as Variant).value);
+  if (typeof value === 'object' && value !== null && 'signature' in value)
+    return bare((value as Variant).value);
   return value;
 }
 

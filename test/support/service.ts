@@ -114,7 +114,8 @@ export class ServiceHarness {
     const late = new Promise<null>((resolve) => (timer = setTimeout(() => resolve(null), withinMs)));
     const exit = await Promise.race([this.#exit, late]);
     clearTimeout(timer);
-    if (exit === null) throw new Error(`the service still runs after ${withinMs} ms\n${await this.#lastWords()}`);
+    if (exit === null)
+      throw new Error(`the service still runs after ${withinMs} ms\n${await this.#lastWords()}`);
     if (this.bus.pid() !== 0) await this.watch.waitForAbsence();
     return exit;
   }
@@ -141,14 +142,18 @@ export class ServiceHarness {
   }
 
   waitAt(point: string, withinMs?: number): Promise<Properties> {
-    return this.waitFor(`a wait at ${point}`, (seen) => seen['WaitPoint'] === point && seen['WaitTicket'] !== '', withinMs);
+    return this.waitFor(
+      `a wait at ${point}`,
+      (seen) => seen['WaitPoint'] === point && seen['WaitTicket'] !== '',
+      withinMs,
+    );
   }
 
-  /** The deployment is over, whatever came of it, and the device idle again. */
+  /** The deployment is over, whatever came of it, and the device idle again; its signals have all come by then. */
   waitForEnd(withinMs?: number): Promise<Properties> {
     return this.waitFor(
       'the deployment is over',
-      (seen) => seen['LastResult'] !== 'none' && seen['DeploymentId'] === '' && seen['State'] === 'Idle',
+      (seen) => seen['LastResult'] !== 'none' && seen['DeploymentId'] === '' && seen['Step'] === 'Idle',
       withinMs,
     );
   }
@@ -156,13 +161,25 @@ export class ServiceHarness {
   /** As `busctl get-property` shows it. */
   async property(name: string): Promise<unknown> {
     const { path, main } = TARGET;
-    const result = await busctl(this.bus.address, ['--json=short', 'get-property', TARGET.name, path, main, name]);
+    const result = await busctl(this.bus.address, [
+      '--json=short',
+      'get-property',
+      TARGET.name,
+      path,
+      main,
+      name,
+    ]);
     if (result.status !== 0) throw new Error(`reading ${name}: ${result.stderr}`);
     return (JSON.parse(result.stdout) as { data: unknown }).data;
   }
 
   /** A call by busctl; `member` may name its interface behind `io.holdpoint.Update1.`: `Install.InstallPath`. */
-  async call(member: string, signature = '', args: readonly string[] = [], options: ToolOptions = {}): Promise<CallAnswer> {
+  async call(
+    member: string,
+    signature = '',
+    args: readonly string[] = [],
+    options: ToolOptions = {},
+  ): Promise<CallAnswer> {
     const result = await this.callTool(member, signature, args, options);
     if (result.status !== 0) return { values: [], error: result.stderr.trim() };
     const text = result.stdout.trim();
@@ -170,7 +187,12 @@ export class ServiceHarness {
     return { values: data, error: '' };
   }
 
-  callTool(member: string, signature: string, args: readonly string[], options: ToolOptions = {}): Promise<ToolResult> {
+  callTool(
+    member: string,
+    signature: string,
+    args: readonly string[],
+    options: ToolOptions = {},
+  ): Promise<ToolResult> {
     const dot = member.lastIndexOf('.');
     const owner = dot < 0 ? TARGET.main : `${TARGET.main}.${member.slice(0, dot)}`;
     const call = [TARGET.name, TARGET.path, owner, member.slice(dot + 1)];
@@ -200,7 +222,9 @@ export class ServiceHarness {
   }
 
   async deploymentLog(deploymentId: string): Promise<readonly { level: string; message: string }[]> {
-    const [lines] = (await this.mustCall('History.GetLog', 'suu', [deploymentId, '0', '10000'])) as [string[]];
+    const [lines] = (await this.mustCall('History.GetLog', 'suu', [deploymentId, '0', '10000'])) as [
+      string[],
+    ];
     return lines.map((line) => JSON.parse(line) as { level: string; message: string });
   }
 

@@ -262,7 +262,7 @@ describe('whatever happens in whatever order', () => {
         expect(simulator.state.deployment).toBeNull();
       }),
       {
-        numRuns: Number(process.env['FC_RUNS'] ?? 400),
+        numRuns: Number(process.env['FC_RUNS'] ?? 150),
         ...(process.env['FC_SEED'] && { seed: Number(process.env['FC_SEED']) }),
       },
     );
@@ -284,7 +284,7 @@ describe('whatever happens in whatever order', () => {
           }
         }
       }),
-      { numRuns: 60, ...(process.env['FC_SEED'] && { seed: Number(process.env['FC_SEED']) }) },
+      { numRuns: 40, ...(process.env['FC_SEED'] && { seed: Number(process.env['FC_SEED']) }) },
     );
   });
 });

@@ -178,6 +178,18 @@ describe('the loop limit', () => {
     expect(simulator.state.history[0]?.result).toBe('failure');
   });
 
+  it('that has ended an update still lets its failure be reported over many restarts', () => {
+    const simulator = reach('install');
+    for (let restarts = 0; simulator.step !== 'report-failure'; restarts += 1) {
+      if (restarts > 4 * LOOP_LIMIT) throw new Error('no end');
+      restartIn(simulator, true);
+    }
+    for (let restarts = 0; restarts < LOOP_LIMIT; restarts += 1) restartIn(simulator, true);
+    expect(simulator.step).toBe('report-failure');
+    finish(simulator, 0);
+    expect(simulator.reports.at(-1)).toMatchObject({ status: 'failure', outcome: 'accepted' });
+  });
+
   it('does not turn a success into a failure because the server could not be told', () => {
     const simulator = reach('report-success');
     for (let restarts = 0; simulator.step === 'report-success'; restarts += 1) {

@@ -115,6 +115,16 @@ describe('a store that fails', () => {
     expect(simulator.state.history[0]?.failure).toMatchObject({ name: 'Storage' });
   });
 
+  it('at a start after a reboot by hand does not throw a waiting update away', () => {
+    const simulator = reach('commit-gate');
+    simulator.isStoreBroken = () => true;
+    simulator.restart({ reboots: true });
+    simulator.run();
+    expect(simulator.step).toBe('commit-gate');
+    simulator.isStoreBroken = () => false;
+    expect(outcomeOf(finish(simulator))).toBe('ok');
+  });
+
   it('in the commit goes back before the module has committed', () => {
     const simulator = reach('commit-check');
     simulator.isStoreBroken = ({ step }) => step === 'commit';
