@@ -21,9 +21,18 @@ const CALLS = [
   { name: 'GetAll', interface: PROPERTIES, member: 'GetAll', signature: 's', body: [MAIN] },
   { name: 'Continue', interface: MAIN, member: 'Continue', signature: 's', body: ['0'.repeat(32)] },
 ] as const;
+/** Answered by the message bus itself: the way there and back without the service. */
+const BUS_ONLY = {
+  destination: 'org.freedesktop.DBus',
+  path: '/org/freedesktop/DBus',
+  interface: 'org.freedesktop.DBus',
+  member: 'GetId',
+  signature: '',
+  body: [],
+};
 
 const client = await openClient(address!);
-const samples: Record<string, number[]> = { Get: [], GetAll: [], Continue: [] };
+const samples: Record<string, number[]> = { Get: [], GetAll: [], Continue: [], bus: [] };
 const errors = new Set<string>();
 const untilMs = performance.now() + Number(seconds) * 1000;
 for (let count = 0; performance.now() < untilMs; count++) {
@@ -42,6 +51,11 @@ for (let count = 0; performance.now() < untilMs; count++) {
     errors.add(error.errorName);
   }
   if (count >= WARM_UP_CALLS) samples[name]!.push(performance.now() - startMs);
+  await sleep(PAUSE_MS);
+  if (count % CALLS.length !== 0) continue;
+  const busStartMs = performance.now();
+  await client.call(BUS_ONLY);
+  if (count >= WARM_UP_CALLS) samples['bus']!.push(performance.now() - busStartMs);
   await sleep(PAUSE_MS);
 }
 client.close();

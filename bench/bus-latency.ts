@@ -36,7 +36,11 @@ export async function benchBus(
   const rows: Row[] = [];
   for (const compression of ['none', 'gzip'] as const) {
     const sizeMib = options.sizesMib.large;
-    const artifact = await artifactOf({ payloadType: MODULE.stream, compression, sizeMib }, cache);
+    const artifact = await artifactOf(
+      { payloadType: MODULE.stream, compression, sizeMib },
+      cache,
+      scratch.signal,
+    );
     await device.reset();
     const service = await startService(
       { bus, client, device, scratch },

@@ -103,7 +103,7 @@ async function measured(
   const output = join(scratch.folder, 'output.txt');
   await rm(output, { force: true });
   const [program, ...args] = inside([PYTHON, MEASURE, result, output, ...command]);
-  await run(program!, args, { env, cwd: scratch.folder, timeout: RUN_LIMIT_MS });
+  await run(program!, args, { env, cwd: scratch.folder, timeout: RUN_LIMIT_MS, signal: scratch.signal });
   const usage = JSON.parse(await readFile(result, 'utf8')) as Record<string, number>;
   if (usage['status'] !== 0) {
     const said = (await readFile(output, 'utf8')).trim().split('\n').slice(-5).join('\n');

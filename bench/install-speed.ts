@@ -36,7 +36,7 @@ export async function benchInstall(
     const plan: ArtifactPlan = { payloadType: MODULE.stream, compression, sizeMib };
     const name = `install, ${sizeMib} MiB ${compression === 'none' ? 'uncompressed' : compression}`;
     contest.say(`${name}: making the artifact`);
-    const artifact = await artifactOf(plan, cache);
+    const artifact = await artifactOf(plan, cache, scratch.signal);
     const results = await takeTurns(contest, { name, artifact, device, expectedMarks: ['commit'] });
     const isSmall = sizeMib === small;
     rows.push(wallRow(name, results, isSmall), memoryRow(name, results));

@@ -6,6 +6,7 @@ size of any one process among the program and the children it waited for (wait4(
 
 import json
 import os
+import signal
 import sys
 import time
 
@@ -18,6 +19,8 @@ actions = [
 ]
 started = time.monotonic_ns()
 pid = os.posix_spawn(command[0], command, os.environ, file_actions=actions)
+# Whoever ends the measuring ends what is measured.
+signal.signal(signal.SIGTERM, lambda *_: os.kill(pid, signal.SIGTERM))
 _, status, usage = os.wait4(pid, 0)
 elapsed = time.monotonic_ns() - started
 with open(result, "w") as file:

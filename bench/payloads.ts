@@ -20,7 +20,7 @@ export interface ArtifactPlan {
 export const DEVICE_TYPE = 'bench-device';
 
 /** Path of the artifact; made only when the folder does not have it. */
-export async function artifactOf(plan: ArtifactPlan, folder: string): Promise<string> {
+export async function artifactOf(plan: ArtifactPlan, folder: string, signal: AbortSignal): Promise<string> {
   const path = join(folder, `${plan.payloadType}-${plan.compression}-${plan.sizeMib}.mender`);
   const isThere = await access(path).then(
     () => true,
@@ -31,7 +31,7 @@ export async function artifactOf(plan: ArtifactPlan, folder: string): Promise<st
   const payload = `${path}.payload`;
   try {
     await writePayload(payload, plan);
-    await writeArtifact({ ...plan, files: [payload], scripts: [], path: `${path}.new` });
+    await writeArtifact({ ...plan, files: [payload], scripts: [], path: `${path}.new` }, signal);
     await rename(`${path}.new`, path);
   } finally {
     await rm(payload, { force: true });
@@ -48,8 +48,8 @@ export interface WriteOrder {
   readonly path: string;
 }
 
-export async function writeArtifact(order: WriteOrder): Promise<void> {
-  await run('mender-artifact', [
+export async function writeArtifact(order: WriteOrder, signal: AbortSignal): Promise<void> {
+  const args = [
     'write',
     'module-image',
     '-T',
@@ -65,7 +65,8 @@ export async function writeArtifact(order: WriteOrder): Promise<void> {
     order.path,
     ...order.files.flatMap((file) => ['-f', file]),
     ...order.scripts.flatMap((script) => ['-s', script]),
-  ]);
+  ];
+  await run('mender-artifact', args, { signal });
 }
 
 async function writePayload(path: string, plan: ArtifactPlan): Promise<void> {

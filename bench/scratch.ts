@@ -8,6 +8,8 @@ type Removal = () => Promise<unknown> | unknown;
 export interface Scratch {
   /** For this run; gone afterwards. */
   readonly folder: string;
+  /** Aborts when the run ends, for whatever is still working then. */
+  readonly signal: AbortSignal;
   /** Removed in reverse order of being added; each is tried, whatever becomes of the others. */
   onEnd(remove: Removal): void;
   /** Safe to call twice. */
@@ -16,11 +18,14 @@ export interface Scratch {
 
 export async function createScratch(): Promise<Scratch> {
   const folder = await mkdtemp(join(tmpdir(), 'holdpoint-bench-'));
+  const running = new AbortController();
   const removals: Removal[] = [() => rm(folder, { recursive: true, force: true })];
   return {
     folder,
+    signal: running.signal,
     onEnd: (remove) => void removals.push(remove),
     async end() {
+      running.abort();
       for (const remove of removals.splice(0).toReversed()) {
         try {
           await remove();

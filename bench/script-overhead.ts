@@ -31,8 +31,8 @@ export async function benchScripts(contest: Contest, scratch: Scratch): Promise<
   const without = join(scratch.folder, 'without-scripts.mender');
   const withScripts = join(scratch.folder, 'with-scripts.mender');
   const scripts = await writeScripts(join(scratch.folder, 'scripts'), root, ARTIFACT, EACH);
-  await writeArtifact({ ...base, scripts: [], path: without });
-  await writeArtifact({ ...base, scripts, path: withScripts });
+  await writeArtifact({ ...base, scripts: [], path: without }, scratch.signal);
+  await writeArtifact({ ...base, scripts, path: withScripts }, scratch.signal);
 
   const plain = await takeTurns(contest, {
     name: 'update without scripts',
