@@ -87,16 +87,21 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
 
   /** Stores where it must. A state that cannot be stored is not acted on, except on the way back. */
   async function settle(before: UpdateState, event: UpdateEvent): Promise<Transition> {
-    event$.next(event);
     const moved = transition(before, event);
-    if (!needsSaving(before, moved.state)) return moved;
+    if (!needsSaving(before, moved.state)) {
+      event$.next(event);
+      return moved;
+    }
     try {
       await store.save(moved.state);
+      event$.next(event);
       return moved;
     } catch (error) {
       const failure = failureOf(error);
       log.error('The state could not be stored', { step: moved.state.step, err: error });
+      // Refused: it has not happened, so it is not recorded either.
       if (isClientRequest(event)) throw error;
+      event$.next(event);
       const failed = stamp({ kind: 'SaveFailed', failure });
       event$.next(failed);
       const retreat = transition(moved.state, failed);

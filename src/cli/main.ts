@@ -12,11 +12,18 @@ import { complain, type Sink, type Terminal } from './terminal.ts';
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 type SignalName = keyof typeof SIGNALS;
 
+/** What was said and got lost, as on a full disk; null = nothing. */
+let outputError: Error | null = null;
+
 function sinkOf(stream: NodeJS.WriteStream): Sink {
-  // Whoever read it has seen enough (`holdpoint history | head`).
+  // Told to each write.
   stream.on('error', () => {});
+  const noteLoss = (error?: NodeJS.ErrnoException | null): void => {
+    // EPIPE: whoever read it has seen enough (`holdpoint history | head`).
+    if (error && error.code !== 'EPIPE' && stream === process.stdout) outputError ??= error;
+  };
   return {
-    write: (text) => void stream.write(text),
+    write: (text) => void stream.write(text, noteLoss),
     isTerminal: stream.isTTY === true && process.env['TERM'] !== 'dumb',
     columns: () => stream.columns ?? 0,
   };
@@ -49,7 +56,7 @@ const program = createProgram({
   version: VERSION,
   writeOut: terminal.out.write,
   writeErr: terminal.err.write,
-  run(doing, action, options) {
+  run(doing, action, options, isForShow) {
     const interruptedExitCode = (): number => 128 + signalNumber;
     const around = {
       terminal,
@@ -66,7 +73,11 @@ const program = createProgram({
       .then((exitCode) => {
         process.exitCode = exitCode;
         // Nothing that is left open may keep an ended command alive; what was written goes out first.
-        process.stdout.write('', () => process.stderr.write('', () => process.exit(exitCode)));
+        process.stdout.write('', () => {
+          const lost = outputError === null ? 0 : fail('writing the output', outputError);
+          const status = isForShow ? exitCode || lost : exitCode;
+          process.stderr.write('', () => process.exit(status));
+        });
       });
   },
 });

@@ -41,11 +41,12 @@ export interface ProgramIo {
   readonly version: string;
   readonly writeOut: (text: string) => void;
   readonly writeErr: (text: string) => void;
-  /** Called with the exit status of the action, and what it does in words. */
+  /** `isForShow`: what it prints is all it does, so output that is lost is a failure. */
   readonly run: (
     doing: string,
     action: (actions: Actions) => Promise<number>,
     options: ConfigOptions,
+    isForShow: boolean,
   ) => void;
 }
 
@@ -75,11 +76,11 @@ export function createProgram(io: ProgramIo): Command {
   function add(name: string, description: string): Command {
     return program.command(name).description(description).exitOverride().allowExcessArguments(false);
   }
-  function run(doing: string, action: (actions: Actions) => Promise<number>): void {
+  function run(doing: string, action: (actions: Actions) => Promise<number>, isForShow = false): void {
     const { datastore, data, skipverify, ...rest } = program.opts<
       ConfigOptions & { datastore?: string; skipverify?: boolean }
     >();
-    io.run(doing, action, { ...rest, data: data ?? datastore, skipVerify: skipverify });
+    io.run(doing, action, { ...rest, data: data ?? datastore, skipVerify: skipverify }, isForShow);
   }
   const stopOption = (): Option =>
     new Option('--stop-before <state>', `stop before ${STOP_POINTS.join(', ')}; may be repeated`)
@@ -137,28 +138,28 @@ export function createProgram(io: ProgramIo): Command {
     );
 
   add('show-artifact', 'print the name of the installed artifact').action(() =>
-    run('showing the artifact', (actions) => actions.showArtifact()),
+    run('showing the artifact', (actions) => actions.showArtifact(), true),
   );
   add('show-provides', 'print what the installed artifacts provide, KEY=VALUE in each line').action(() =>
-    run('showing provides', (actions) => actions.showProvides()),
+    run('showing provides', (actions) => actions.showProvides(), true),
   );
   add('inspect', 'read and verify a whole artifact without installing it; exit status 0 valid, 1 invalid')
     .argument('<file>')
     .option('--json', 'as JSON')
     .option('--key <pem>', 'public key the signature must fit; may be repeated', collect, [])
     .action((file: string, { json, key }: { json?: boolean; key: readonly string[] }) =>
-      run(`inspecting ${file}`, (actions) => actions.inspect(file, { json: json === true, keys: key })),
+      run(`inspecting ${file}`, (actions) => actions.inspect(file, { json: json === true, keys: key }), true),
     );
 
   add('status', 'show the state of the update service')
     .option('--json', 'as JSON')
     .action(({ json }: JsonOptions) =>
-      run('asking for the status', (actions) => actions.status({ json: json === true })),
+      run('asking for the status', (actions) => actions.status({ json: json === true }), true),
     );
   add('monitor', 'show what the update service does, until Ctrl-C')
     .option('--json', 'one JSON object in each line, for each change')
     .action(({ json }: JsonOptions) =>
-      run('monitoring', (actions) => actions.monitor({ json: json === true })),
+      run('monitoring', (actions) => actions.monitor({ json: json === true }), true),
     );
   add('wait', 'wait for the update service; exit status 0 reached, 3 timed out')
     .addOption(
@@ -196,13 +197,13 @@ export function createProgram(io: ProgramIo): Command {
   add('history', 'list the updates there were, newest first')
     .option('--json', 'one JSON object in each line')
     .action(({ json }: JsonOptions) =>
-      run('reading the history', (actions) => actions.history({ json: json === true })),
+      run('reading the history', (actions) => actions.history({ json: json === true }), true),
     );
   add('log', 'print the log of an update')
     .argument('[id]', 'of the deployment; default: the one under way, or the last one')
-    .action((id: string | undefined) => run('reading the log', (actions) => actions.log(id)));
+    .action((id: string | undefined) => run('reading the log', (actions) => actions.log(id), true));
   add('check-config', 'show the effective value of every configuration key and where it came from').action(
-    () => run('checking the configuration', (actions) => actions.checkConfig()),
+    () => run('checking the configuration', (actions) => actions.checkConfig(), true),
   );
   return program;
 }

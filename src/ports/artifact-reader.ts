@@ -43,9 +43,5 @@ export interface ReadOptions {
 
 /** Rejects with an ArtifactError (core/artifact-error.ts) naming what was found, where, and what was expected. */
 export interface ArtifactReader {
-  open(
-    chunks: AsyncIterable<Uint8Array>,
-    options: ReadOptions,
-    signal: AbortSignal,
-  ): Promise<OpenArtifact>;
+  open(chunks: AsyncIterable<Uint8Array>, options: ReadOptions, signal: AbortSignal): Promise<OpenArtifact>;
 }

@@ -25,11 +25,7 @@ export interface UpdateModules {
    * Asks ProvidePayloadFileSizes, then runs Download or DownloadWithFileSizes and hands it the files, by streams
    * or, if it reads none, by storing them in `files/`. Resolves when the module ended well and all is on disk.
    */
-  download(
-    payloadType: string,
-    files: AsyncIterable<PayloadFile>,
-    signal: AbortSignal,
-  ): Promise<void>;
+  download(payloadType: string, files: AsyncIterable<PayloadFile>, signal: AbortSignal): Promise<void>;
   /** Cleanup with a missing tree is a success without a call; every other action then fails. */
   run(payloadType: string, action: ModuleAction, signal: AbortSignal): Promise<void>;
   needsReboot(payloadType: string, signal: AbortSignal): Promise<RebootAnswer>;

@@ -1,3 +1,4 @@
+import { eventually } from '../support/eventually.ts';
 import { existsSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -127,9 +128,14 @@ describe('a local install', () => {
     ]);
   });
 
+  const ticketsTold = (): readonly unknown[] =>
+    service.watch.signals.filter(({ member }) => member === 'WaitStarted').map(({ args }) => args[1]);
+
   it('is still waiting after a restart, with a new ticket, and the old one is dead', async () => {
     const id = await service.install(artifact);
     const before = await service.waitAt('ArtifactInstall_Enter');
+    // The signal follows the properties: a service that is killed between the two has not told it.
+    await eventually('the wait is told', () => ticketsTold().length === 1);
     await service.restart();
     const after = await service.waitAt('ArtifactInstall_Enter');
     expect(after['DeploymentId']).toBe(id);
@@ -138,10 +144,8 @@ describe('a local install', () => {
     const stale = await service.call('Continue', 's', [String(before['WaitTicket'])]);
     expect(stale.error).toContain('not, or no longer');
     expect(await calls()).toEqual(UP_TO_INSTALL);
-    const ticketsTold = service.watch.signals
-      .filter(({ member }) => member === 'WaitStarted')
-      .map(({ args }) => args[1]);
-    expect(ticketsTold).toEqual([before['WaitTicket'], after['WaitTicket']]);
+    await eventually('the wait is told again', () => ticketsTold().length === 2);
+    expect(ticketsTold()).toEqual([before['WaitTicket'], after['WaitTicket']]);
 
     await service.release('ArtifactInstall_Enter');
     await service.waitAt('ArtifactCommit_Enter');

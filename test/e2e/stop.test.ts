@@ -17,8 +17,10 @@ describe('Stopping the service', () => {
       await service.watch.waitForAbsence();
       // A start in between must not get to the update.
       const early = await service.spawn();
-      const [status] = (await once(early, 'exit')) as [number | null];
-      expect(status).toBe(1);
+      const ended = once(early, 'exit') as Promise<[number | null, NodeJS.Signals | null]>;
+      const limit = setTimeout(() => early.kill('SIGKILL'), 5_000);
+      expect(await ended).toEqual([1, null]);
+      clearTimeout(limit);
       expect(await readFile(device.logFile, 'utf8')).toContain('is in use by holdpointd');
       expect((await device.calls()).at(-1)).toBe('ArtifactInstall');
 

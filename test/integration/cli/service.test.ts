@@ -1,7 +1,14 @@
+import { spawnSync } from 'node:child_process';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { holdpoint, startCommand, type CommandResult, type RunningCommand } from '../../support/command.ts';
+import {
+  builtCommand,
+  holdpoint,
+  startCommand,
+  type CommandResult,
+  type RunningCommand,
+} from '../../support/command.ts';
 import { ASK, makeDevice } from '../../support/device.ts';
 import { eventually } from '../../support/eventually.ts';
 import { startPrivateBus } from '../../support/private-bus.ts';
@@ -66,7 +73,9 @@ describe('holdpoint install', () => {
       await service.start();
       const result = await run(service, 'install', artifact);
       expect(result.status).toBe(1);
-      expect(result.stderr).toMatch(/^holdpoint: .*not committed yet: stop the service, then holdpoint commit/);
+      expect(result.stderr).toMatch(
+        /^holdpoint: .*not committed yet: stop the service, then holdpoint commit/,
+      );
       expect((await run(service, 'status')).stdout).not.toContain('install');
       await service.terminate();
       expect(await run(service, 'commit')).toMatchObject({ status: 0 });
@@ -310,6 +319,25 @@ describe('without a service', () => {
       const broken = await holdpoint(device, ['check-config']);
       expect(broken.status).toBe(1);
       expect(broken.stderr).toMatch(/^holdpoint: checking the configuration: .*holdpoint\.json.*\n$/);
+    } finally {
+      await device.dispose();
+    }
+  });
+
+  it('output that is lost is a failure of what was to be shown, and of nothing else', async () => {
+    const device = await makeDevice();
+    try {
+      const program = await builtCommand();
+      const withFullDisk = (...args: readonly string[]) =>
+        spawnSync('sh', ['-c', 'exec "$0" "$@" >/dev/full', process.execPath, program, ...args], {
+          env: device.environment,
+          encoding: 'utf8',
+        });
+      const shown = withFullDisk('inspect', '--json', artifact);
+      expect(shown.stderr).toMatch(/^holdpoint: writing the output: ENOSPC.*\n$/);
+      expect(shown.status).toBe(1);
+      expect(withFullDisk('install', '--standalone', artifact).status).toBe(0);
+      expect((await holdpoint(device, ['commit'])).status).toBe(0);
     } finally {
       await device.dispose();
     }

@@ -142,6 +142,17 @@ describe('a check', () => {
   });
 });
 
+describe('a local install', () => {
+  it.each(['Idle+', 'Idle-'])('succeeds, and says nothing of it, although %s fails on the way', (where) => {
+    const simulator = new FlowSimulator({ faults: [{ kind: 'error', where }] })
+      .boot()
+      .installLocal()
+      .runOut();
+    expect(simulator.device.unused).toEqual([]);
+    expect(simulator.state.history[0]).toMatchObject({ result: 'success', failure: null });
+  });
+});
+
 describe('the history', () => {
   it('keeps the last results, newest first, and no more than its limit', () => {
     const simulator = new FlowSimulator().boot();
@@ -185,6 +196,32 @@ describe('the history', () => {
     expect(snapshotOf(simulator.state)).toMatchObject({ lastResult: 'none', lastErrorName: '' });
     simulator.runOut();
     expect(snapshotOf(simulator.state)).toMatchObject({ lastResult: 'success', lastErrorName: '' });
+  });
+});
+
+describe('the reason of a failure', () => {
+  it.each([
+    ['I', 'UpdateModule', 'rolled-back'],
+    ['I+', 'StateScript', 'rolled-back'],
+    ['R', 'Reboot', 'rolled-back'],
+    ['VR', 'Reboot', 'rolled-back'],
+    ['C', 'Commit', 'rolled-back'],
+    ['C+', 'StateScript', 'rolled-back'],
+    ['C-', 'StateScript', 'inconsistent'],
+    ['D', 'UpdateModule', 'failure'],
+    ['CL', 'UpdateModule', 'failure'],
+  ])('of an error in %s is %s, and the result %s', (where, name, result) => {
+    const simulator = new FlowSimulator({ faults: [{ kind: 'error', where }] }).boot().runOut(1);
+    expect(simulator.state.history[0]).toMatchObject({ result, failure: { name } });
+  });
+
+  it('leaves the result rolled back also where no reboot is needed for it', () => {
+    const simulator = new FlowSimulator({
+      device: { needsReboot: 'No' },
+      faults: [{ kind: 'error', where: 'I' }],
+    });
+    simulator.boot().runOut(1);
+    expect(simulator.state.history[0]?.result).toBe('rolled-back');
   });
 });
 

@@ -139,6 +139,25 @@ describe('the table', () => {
     }
   });
 
+  it('counts where Mender 5.1 writes a record, under the name it has there', () => {
+    // Source: spec/update-flow.md section 6.2, "C writes only at".
+    const records = rows.flatMap(([step, { checkpoint }]) => (checkpoint ? [[step, checkpoint]] : []));
+    expect(Object.fromEntries(records)).toEqual({
+      'download-enter': 'update-store',
+      'install-enter': 'update-install',
+      'reboot-enter': 'reboot',
+      'verify-reboot': 'after-reboot',
+      'commit-enter': 'update-commit',
+      'commit-leave': 'update-after-commit',
+      'rollback-enter': 'rollback',
+      'rollback-reboot-enter': 'rollback-reboot',
+      'verify-rollback-reboot': 'after-rollback-reboot',
+      'failure-enter': 'update-error',
+      'cleanup-after-success': 'cleanup',
+      'cleanup-after-failure': 'cleanup',
+    });
+  });
+
   it('never reports success behind a failed step', () => {
     for (const [step, { next }] of rows) {
       for (const [outcome, targets] of Object.entries(next)) {
