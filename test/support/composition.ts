@@ -21,9 +21,10 @@ import {
 import { SystemClock } from '../../src/adapters/system/clock.ts';
 import { Host } from '../../src/adapters/system/host.ts';
 import { runEffects } from '../../src/app/effects.ts';
-import { createMachine, type Machine } from '../../src/app/machine.ts';
-import { DEFAULT_FLOW_SETTINGS } from '../../src/core/settings.ts';
-import { initialState } from '../../src/core/state.ts';
+import { createMachine, type Machine, type Tick } from '../../src/app/machine.ts';
+import type { UpdateEvent } from '../../src/core/event.ts';
+import { DEFAULT_FLOW_SETTINGS, type FlowSettings } from '../../src/core/settings.ts';
+import { initialState, type UpdateState } from '../../src/core/state.ts';
 import type { Clock, Stamp } from '../../src/ports/clock.ts';
 import type { DeploymentServer } from '../../src/ports/deployment-server.ts';
 import type { Device } from './device.ts';
@@ -35,7 +36,15 @@ export const ORIGINAL = { artifactName: 'original', artifactGroup: '', provides:
 export interface Composition {
   readonly machine: Machine;
   readonly log: RecordingLog;
+  /** Everything that went into the loop and came out of it since the start. */
+  readonly recording: Recording;
   drop(): void;
+}
+
+export interface Recording {
+  readonly seed: UpdateState;
+  readonly events: readonly UpdateEvent[];
+  readonly ticks: readonly Tick[];
 }
 
 export interface CompositionOptions {
@@ -43,6 +52,7 @@ export interface CompositionOptions {
   readonly server: DeploymentServer;
   /** Time limit of a module call, seconds of the clock. */
   readonly moduleTimeoutSeconds?: number;
+  readonly settings?: Partial<FlowSettings>;
 }
 
 /** Timers run a thousand times as fast, so that minutes of back-off take a blink. Stamps are real. */
@@ -72,7 +82,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     parse: parseStateDocument,
   });
   const { document } = await files.load();
-  const machine = createMachine(document?.state ?? initialState(ORIGINAL), {
+  const seed = document?.state ?? initialState(ORIGINAL);
+  const machine = createMachine(seed, {
     clock,
     log,
     nonce,
@@ -82,6 +93,10 @@ export async function compose(options: CompositionOptions): Promise<Composition>
     },
   });
   const running = new Subscription();
+  const events: UpdateEvent[] = [];
+  const ticks: Tick[] = [];
+  running.add(machine.event$.subscribe((event) => events.push(event)));
+  running.add(machine.tick$.subscribe((tick) => ticks.push(tick)));
   const effect$ = machine.tick$.pipe(mergeMap(({ effects }) => from(effects)));
   const limits = {
     timeoutSeconds: LONG_SECONDS,
@@ -133,8 +148,8 @@ export async function compose(options: CompositionOptions): Promise<Composition>
   machine.dispatch({
     kind: 'ServiceStarted',
     bootId: readFileSync(device.bootIdFile, 'utf8').trim(),
-    settings: { ...DEFAULT_FLOW_SETTINGS, isServerConfigured: true },
+    settings: { ...DEFAULT_FLOW_SETTINGS, isServerConfigured: true, ...options.settings },
     bootstrap: null,
   });
-  return { machine, log, drop: () => running.unsubscribe() };
+  return { machine, log, recording: { seed, events, ticks }, drop: () => running.unsubscribe() };
 }
