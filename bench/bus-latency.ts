@@ -79,14 +79,17 @@ export async function benchBus(
   return rows;
 }
 
+/** What the caller names a call to the bus daemon itself: what no service can be faster than. */
+const FLOOR = 'bus';
+
 function callRows({ samples }: CallerResult, compression: string): readonly Row[] {
   return Object.entries(samples).flatMap(([name, times]) =>
     (['p50', 'p99'] as const).map((which): Row => ({
-      name: `${name} ${which}, updates running (${compression})`,
+      name: `${name === FLOOR ? 'floor: bus daemon alone' : name} ${which}, updates running (${compression})`,
       unit: 'ms',
       ours: percentile(times, which === 'p50' ? 0.5 : 0.99),
       peer: null,
-      target: { of: 'ours', atMost: CALL_LIMIT[which] },
+      target: name === FLOOR ? null : { of: 'ours', atMost: CALL_LIMIT[which] },
       ...(which === 'p50' ? { note: `${times.length} calls` } : {}),
     })),
   );

@@ -42,6 +42,9 @@ async function main(): Promise<void> {
   const { settings, warnings } = await loadSettings(options);
   const log = createServiceLog({ level: settings.logLevel });
   for (const warning of warnings) log.warn(warning);
+  if (settings.servers.length > 0) {
+    log.warn('This version has no server client: the configured servers are not asked for updates');
+  }
   const lock = await lockDatastore({ directory: settings.paths.stateDirectory, command: 'holdpointd' });
   const exitCode = await serve(settings, log);
   await lock.release();

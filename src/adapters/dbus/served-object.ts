@@ -1,6 +1,6 @@
 import { UpdateError } from '../../core/errors.ts';
 import { refuse, RefusedCall } from '../../core/refusal.ts';
-import type { Authorise } from './authorise.ts';
+import type { AuthorisationRequest, Authorise } from './authorise.ts';
 import type { ErrorReply } from './errors.ts';
 import type { Variant } from './values.ts';
 import type { InterfaceEntry, InterfaceTable, PropertyEntry } from './xml-table.ts';
@@ -23,16 +23,8 @@ export interface ServedObject {
   readonly errorReply?: (error: unknown) => ErrorReply | null;
 }
 
-export interface HandlerCall {
-  readonly sender: string;
-  readonly uid: number;
-  readonly path: string;
-  readonly interface: string;
-  readonly member: string;
-  /** As many and of such types as the XML says; shapes as in values.ts: a{sv} is a Map, 64 bit is bigint. */
-  readonly args: readonly unknown[];
-  readonly isInteractive: boolean;
-}
+/** What was authorised is what is carried out. Args: shapes as in values.ts, a{sv} is a Map, 64 bit is bigint. */
+export type HandlerCall = AuthorisationRequest;
 
 /**
  * Resolves with the values of the out arguments, rejects with a RefusedCall, an UpdateError or a defect. The call
