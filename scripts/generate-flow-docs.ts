@@ -72,6 +72,8 @@ function workText(work: Work): string {
       return 'version of the rootfs scripts';
     case 'check-for-deployment':
       return 'asks the server';
+    case 'send-inventory':
+      return 'sends the inventory';
   }
 }
 

@@ -1,7 +1,7 @@
 import type { Effect, Notice } from './effect.ts';
 import type { Failure } from './errors.ts';
 import type { UpdateEvent } from './event.ts';
-import type { Deployment, UpdateState } from './state.ts';
+import type { Deployment, Schedule, UpdateState } from './state.ts';
 
 /** One transition in the making: the state so far and the effects ordered so far. Lives inside transition(). */
 export interface Draft {
@@ -17,6 +17,10 @@ export function change(draft: Draft, changes: Partial<UpdateState>): void {
 export function changeDeployment(draft: Draft, changes: Partial<Deployment>): void {
   if (draft.state.deployment === null) return;
   change(draft, { deployment: { ...draft.state.deployment, ...changes } });
+}
+
+export function changeSchedule(draft: Draft, changes: Partial<Schedule>): void {
+  change(draft, { schedule: { ...draft.state.schedule, ...changes } });
 }
 
 export function order(draft: Draft, effect: Effect): void {

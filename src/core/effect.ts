@@ -1,3 +1,4 @@
+import type { DecisionEntry } from './control/journal.ts';
 import type { Details } from './errors.ts';
 import type { HoldPoint } from './hold-point.ts';
 import type { ModuleAction } from './module-action.ts';
@@ -46,8 +47,16 @@ export type Notice =
       readonly errorName: string;
     };
 
+/** `snoozed`: the wait goes on, and will be announced anew when the snooze is over. */
 export type WaitOutcome =
-  'continued' | 'forced' | 'expired-continue' | 'expired-fail' | 'aborted' | 'superseded' | 'unblocked';
+  | 'continued'
+  | 'forced'
+  | 'snoozed'
+  | 'expired-continue'
+  | 'expired-fail'
+  | 'aborted'
+  | 'superseded'
+  | 'unblocked';
 
 /** Work the flow orders. Plain data; carried out by app/effects.ts, whose outcomes are events. */
 export type Effect =
@@ -80,7 +89,17 @@ export type Effect =
     }
   | { readonly kind: 'suspendDownload' }
   | { readonly kind: 'resumeDownload' }
-  | { readonly kind: 'rebootHost'; readonly workId: number }
+  | { readonly kind: 'rebootHost'; readonly workId: number; readonly isPowerOff: boolean }
+  /** The answers come as ConditionsReported until told otherwise; watching another point ends this one. */
+  | { readonly kind: 'watchConditions'; readonly workId: number; readonly point: HoldPoint }
+  | { readonly kind: 'unwatchConditions' }
+  | { readonly kind: 'fetchControlMap'; readonly workId: number; readonly deploymentId: string }
+  /** Whether the owner of bound holds is still there: HolderVanished when not. */
+  | { readonly kind: 'watchHolder'; readonly connection: string }
+  | { readonly kind: 'unwatchHolder'; readonly connection: string }
+  /** One alarm at a time, apart from the timer of the work; null = none. */
+  | { readonly kind: 'setAlarm'; readonly delayMs: number | null }
+  | { readonly kind: 'writeJournal'; readonly entries: readonly DecisionEntry[] }
   | {
       readonly kind: 'reportStatus';
       readonly workId: number;
@@ -91,6 +110,7 @@ export type Effect =
   | { readonly kind: 'authorize'; readonly workId: number }
   | { readonly kind: 'checkScriptVersion'; readonly workId: number }
   | { readonly kind: 'checkForDeployment'; readonly workId: number }
+  | { readonly kind: 'sendInventory'; readonly workId: number }
   /** Ends the work that is under way; its outcome still comes. */
   | { readonly kind: 'cancelWork' }
   /** One timer at a time; arming replaces it. */

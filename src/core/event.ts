@@ -1,7 +1,11 @@
 import type { ArtifactLocation, Installed } from './artifact.ts';
 import type { Failure } from './errors.ts';
+import type { UnmetCondition } from './control/condition.ts';
+import type { ControlMap } from './control/control-map.ts';
+import type { HealthVerdict } from './control/health.ts';
 import type { FlowSettings } from './settings.ts';
-import type { ArtifactSummary } from './state.ts';
+import type { HoldPoint, OnExpire } from './hold-point.ts';
+import type { ArtifactSummary, RebootMode, ServerStanding, Waiver } from './state.ts';
 
 /**
  * Everything that can happen. Events are the only way into the update flow; a recorded stream of them replays
@@ -52,6 +56,8 @@ export type EventBody =
         readonly deploymentId: string;
         readonly artifactName: string;
         readonly location: ArtifactLocation;
+        /** JSON text of the update control map that came with it; null = none. */
+        readonly controlMapText: string | null;
       } | null;
       readonly failure: Failure | null;
     }
@@ -59,6 +65,11 @@ export type EventBody =
   /** The state after the previous event could not be stored. */
   | { readonly kind: 'SaveFailed'; readonly failure: Failure }
   | { readonly kind: 'CheckRequested' }
+  | { readonly kind: 'InventoryRequested' }
+  | { readonly kind: 'InventorySent'; readonly workId: number; readonly failure: Failure | null }
+  /** Wall clock of the next check; 0 = none. */
+  | { readonly kind: 'CheckPlanned'; readonly nextCheckWallMs: number }
+  | { readonly kind: 'ServerStandingChanged'; readonly standing: ServerStanding }
   | {
       readonly kind: 'InstallRequested';
       readonly deploymentId: string;
@@ -68,17 +79,79 @@ export type EventBody =
       readonly artifact: ArtifactSummary | null;
       readonly sizeBytes: number;
     }
-  | {
+  | ({
       readonly kind: 'ContinueGiven';
       readonly ticket: string;
-      readonly uid: number;
       readonly comment: string;
+      /** Beyond the consent: not to wait for others. */
+      readonly waiver: Waiver['kind'] | null;
+      /** At the reboot gate; null = as always. */
+      readonly rebootMode: RebootMode | null;
+    } & Caller)
+  | ({ readonly kind: 'SnoozeGiven'; readonly ticket: string; readonly seconds: number } & Caller)
+  | ({ readonly kind: 'SnoozeEndRequested' } & Caller)
+  | ({ readonly kind: 'AbortRequested'; readonly reason: string } & Caller)
+  | ({ readonly kind: 'RollbackRequested'; readonly reason: string } & Caller)
+  | ({ readonly kind: 'PauseRequested' } & Caller)
+  | ({ readonly kind: 'ResumeRequested' } & Caller)
+  | ({ readonly kind: 'UpdatesSwitched'; readonly isEnabled: boolean } & Caller)
+  | ({ readonly kind: 'HoldAdded'; readonly holdId: string } & HoldWish & Caller)
+  | ({ readonly kind: 'HoldRefreshed'; readonly holdId: string } & Caller)
+  | ({ readonly kind: 'HoldReleased'; readonly holdId: string } & Caller)
+  /** The owner of bound holds has left the bus, or the bus has been away for too long to know. */
+  | { readonly kind: 'HolderVanished'; readonly connection: string }
+  /** A map without points deletes the one with its id and priority. */
+  | ({ readonly kind: 'ControlMapGiven'; readonly map: ControlMap | null } & Caller)
+  /** The answer to a refresh of the server's map. */
+  | {
+      readonly kind: 'ControlMapFetched';
+      readonly workId: number;
+      readonly answer:
+        | { readonly kind: 'map'; readonly text: string }
+        | { readonly kind: 'deployment-gone' }
+        | { readonly kind: 'failed'; readonly failure: Failure; readonly retryAfterSeconds: number };
     }
-  | { readonly kind: 'AbortRequested'; readonly uid: number; readonly reason: string }
-  | { readonly kind: 'RollbackRequested'; readonly uid: number; readonly reason: string }
-  | { readonly kind: 'PauseRequested'; readonly uid: number }
-  | { readonly kind: 'ResumeRequested'; readonly uid: number }
-  | { readonly kind: 'UpdatesSwitched'; readonly isEnabled: boolean; readonly uid: number };
+  /** What is not met at the gate the update is at: first when all has been looked at, then at each change. */
+  | {
+      readonly kind: 'ConditionsReported';
+      readonly workId: number;
+      readonly unmet: readonly UnmetCondition[];
+    }
+  | ({
+      readonly kind: 'HealthReported';
+      readonly checker: string;
+      readonly verdict: HealthVerdict;
+      readonly message: string;
+    } & Caller)
+  /** The time that the state said something of holds or maps would end at. */
+  | { readonly kind: 'AlarmRang' }
+  /** The journal file has everything up to this number. */
+  | { readonly kind: 'JournalWritten'; readonly seq: number };
+
+/** Who asked for something. */
+export interface Caller {
+  readonly uid: number;
+  /** Name of the program, for people; absent = unknown. Decides nothing. */
+  readonly app?: string;
+  /** The bus's id and the caller's unique name there; absent = not by the bus. */
+  readonly connection?: string;
+}
+
+/** What a client says about a hold it wants. Checked by command.ts. */
+export interface HoldWish {
+  readonly points: readonly HoldPoint[];
+  readonly why: string;
+  /** 0 = bound to the caller's connection. */
+  readonly timeoutSeconds: number;
+  readonly onExpire: OnExpire;
+  readonly priority: number;
+  readonly appId: string;
+  readonly deploymentId: string;
+  readonly action: 'pause' | 'fail';
+  readonly isOnce: boolean;
+  readonly owner: string;
+  readonly pid: number;
+}
 
 export type EventKind = EventBody['kind'];
 
@@ -112,11 +185,27 @@ export const EVENT_KINDS = [
   'TimerFired',
   'SaveFailed',
   'CheckRequested',
+  'InventoryRequested',
+  'InventorySent',
+  'CheckPlanned',
+  'ServerStandingChanged',
   'InstallRequested',
   'ContinueGiven',
+  'SnoozeGiven',
+  'SnoozeEndRequested',
   'AbortRequested',
   'RollbackRequested',
   'PauseRequested',
   'ResumeRequested',
   'UpdatesSwitched',
+  'HoldAdded',
+  'HoldRefreshed',
+  'HoldReleased',
+  'HolderVanished',
+  'ControlMapGiven',
+  'ControlMapFetched',
+  'ConditionsReported',
+  'HealthReported',
+  'AlarmRang',
+  'JournalWritten',
 ] as const satisfies readonly EventKind[];

@@ -1,5 +1,7 @@
-import { announce, change, order, type Draft } from './draft.ts';
+import { announce, change, order, recordFailure, type Draft } from './draft.ts';
 import type { Failure } from './errors.ts';
+import { parseServerMap } from './control/control-map.ts';
+import { deleteMapsOf, insertMap } from './control/map-pool.ts';
 import type { EventBody } from './event.ts';
 import { startDeployment } from './request.ts';
 import { retryDelayMs } from './retry.ts';
@@ -135,7 +137,50 @@ export function finishCheck(
     artifact: null,
     sizeBytes: -1,
   });
-  follow(draft, 'offered', null);
+  const mapFailure = takeOfferedMap(draft, offer.deploymentId, offer.controlMapText ?? null);
+  if (mapFailure === null) {
+    follow(draft, 'offered', null);
+    return;
+  }
+  // As Mender: reported at once, without any script or module. `isFailureIgnored` is for checks that fail.
+  recordFailure(draft, mapFailure);
+  follow(draft, 'aborted', null);
+}
+
+/** Source: spec/update-control.md section 6. */
+function takeOfferedMap(draft: Draft, deploymentId: string, text: string | null): Failure | null {
+  const { controlMaps, settings } = draft.state;
+  const { at } = draft.event;
+  if (text === null || text.trim() === 'null') {
+    change(draft, { controlMaps: deleteMapsOf(controlMaps, deploymentId) });
+    return null;
+  }
+  const parsed = parseServerMap(text, deploymentId);
+  if (parsed.kind === 'null') {
+    change(draft, { controlMaps: deleteMapsOf(controlMaps, deploymentId) });
+    return null;
+  }
+  const pool =
+    parsed.kind === 'invalid'
+      ? null
+      : insertMap(controlMaps, parsed.map, {
+          origin: 'server',
+          uid: -1,
+          nowWallMs: at.wallMs,
+          nowBootMs: at.bootMs,
+          lifetimeMs: settings.controlMapExpirationSeconds * 1000,
+        });
+  if (pool === null) {
+    const why =
+      parsed.kind === 'invalid' ? `${parsed.path}: ${parsed.message}` : 'there are too many control maps';
+    return {
+      name: 'ControlMap',
+      message: `the server's control map: ${why}`,
+      details: { reason: 'invalid-map' },
+    };
+  }
+  change(draft, { controlMaps: pool });
+  return null;
 }
 
 /** What a person has ended does not come back until the server offers something else. */

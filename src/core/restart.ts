@@ -1,7 +1,11 @@
 import { change, changeDeployment, logDeployment, order, recordFailure, type Draft } from './draft.ts';
 import type { EventBody } from './event.ts';
+import { countTime, holdsAfterBoot } from './control/hold.ts';
+import { reviveMaps } from './control/map-pool.ts';
+import { holdContextOf } from './holding.ts';
 import { choose, countCheckpoint, enter } from './walk.ts';
 import { FLOW } from './transition-table.ts';
+import { NOTHING_PLANNED, type UpdateState } from './state.ts';
 import { recordPassage, waitedMs } from './waiting.ts';
 
 /** More changes than are ever published between two saves: the serial must not go back after a crash. */
@@ -21,7 +25,10 @@ export function restart(draft: Draft, event: Extract<EventBody, { kind: 'Service
     workId: before.workId + 1,
     serial: before.serial + UNSAVED_SERIALS,
     installed: event.bootstrap ?? before.installed,
+    visit: null,
+    schedule: NOTHING_PLANNED,
   });
+  reviveControl(draft, before, isSameBoot);
 
   const { deployment, wait } = before;
   if (deployment === null) {
@@ -53,6 +60,7 @@ export function restart(draft: Draft, event: Extract<EventBody, { kind: 'Service
       carriedWait: {
         point: wait.point,
         spentMs: isSameBoot ? waitedMs(wait, draft.event.at.bootMs) : wait.waitedMs,
+        snoozedMs: wait.snoozedMs,
         notice:
           !isSameBoot && wait.point === 'ArtifactCommit_Enter' ? 'rebooted-while-uncommitted' : wait.notice,
       },
@@ -64,4 +72,20 @@ export function restart(draft: Draft, event: Extract<EventBody, { kind: 'Service
   }
   // The same step again, or the way out of a loop: both have been counted just now or before.
   enter(draft, to, to === before.step || to !== target);
+}
+
+/** Holds, maps and proofs that were stored. Source: design/compatibility.md, design/dbus-api.md "After the reboot". */
+function reviveControl(draft: Draft, before: UpdateState, isSameBoot: boolean): void {
+  const { settings, journal } = draft.state;
+  const { bootMs } = draft.event.at;
+  const bootExpiryMs = settings.controlMapBootExpirationSeconds * 1000;
+  change(draft, {
+    holds: isSameBoot
+      ? countTime(before.holds, holdContextOf(before), bootMs)
+      : holdsAfterBoot(before.holds, bootMs, bootExpiryMs),
+    controlMaps: reviveMaps(before.controlMaps, bootMs, bootExpiryMs),
+  });
+  // What was found well before the reboot says nothing about what runs now.
+  if (!isSameBoot) changeDeployment(draft, { healthReports: [] });
+  if (journal.unwritten.length > 0) order(draft, { kind: 'writeJournal', entries: journal.unwritten });
 }

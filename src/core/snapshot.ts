@@ -1,5 +1,8 @@
 import { allowedActions, type Action } from './command.ts';
+import { holdViews, type HoldView } from './control/hold-view.ts';
+import type { Now } from './control/blockers.ts';
 import type { Details } from './errors.ts';
+import { holdContextOf } from './holding.ts';
 import { paceOf } from './progress.ts';
 import {
   areUpdatesEnabled,
@@ -48,9 +51,13 @@ export interface Snapshot {
   readonly lastErrorMessage: string;
   readonly lastErrorDetails: Details;
   readonly lastCheckUsec: number;
+  readonly nextCheckUsec: number;
+  readonly serverStatus: string;
+  readonly holds: readonly HoldView[];
 }
 
-export function snapshotOf(state: UpdateState): Snapshot {
+/** `now`: the moment of the last event. */
+export function snapshotOf(state: UpdateState, now: Now): Snapshot {
   const row = FLOW[state.step];
   const { deployment, wait, progress } = state;
   const last = lastEntry(state);
@@ -87,6 +94,9 @@ export function snapshotOf(state: UpdateState): Snapshot {
     lastErrorMessage: last?.failure?.message ?? '',
     lastErrorDetails: last?.failure?.details ?? {},
     lastCheckUsec: state.lastCheckWallMs * 1000,
+    nextCheckUsec: state.schedule.nextCheckWallMs * 1000,
+    serverStatus: state.schedule.serverStanding,
+    holds: holdViews(state.holds, state.controlMaps, holdContextOf(state), now),
   };
 }
 

@@ -1,4 +1,10 @@
 import type { ArtifactInfo, ArtifactLocation, Installed, Provides } from './artifact.ts';
+import type { UnmetCondition } from './control/condition.ts';
+import type { HealthReport } from './control/health.ts';
+import type { Hold } from './control/hold.ts';
+import { EMPTY_JOURNAL, type DecisionEntry, type Journal } from './control/journal.ts';
+import type { MapPool } from './control/map-pool.ts';
+import { NO_SNOOZES, type Snoozes } from './control/snooze.ts';
 import type { Failure } from './errors.ts';
 import type { HoldPoint, OnExpire } from './hold-point.ts';
 import { DEFAULT_FLOW_SETTINGS, type FlowSettings } from './settings.ts';
@@ -41,6 +47,7 @@ export const FLOW_STEPS = [
   'idle-leave',
   'sync-enter',
   'sync',
+  'sync-inventory',
   'sync-leave',
   'sync-error',
   'download-gate',
@@ -116,7 +123,24 @@ export interface Consent {
   readonly uid: number;
   readonly atWallMs: number;
   readonly comment: string;
+  /** Name of the program the yes came through, for people; '' = unknown. */
+  readonly app: string;
 }
+
+/**
+ * Somebody's order not to wait for others at a point. now: skippable conditions are set aside. override: whatever
+ * waits, but a pause, updates switched off and the health verdict.
+ */
+export interface Waiver {
+  readonly kind: 'now' | 'override';
+  readonly point: HoldPoint;
+  readonly digest: string;
+  readonly uid: number;
+  readonly atWallMs: number;
+}
+
+/** How the device goes down at the reboot gate, as a person chose. */
+export type RebootMode = 'reboot' | 'poweroff' | 'none';
 
 /** That a gate was passed, and why it was allowed. Stored before the first Enter script behind it runs. */
 export interface Passage {
@@ -135,6 +159,8 @@ export interface EndRequest {
 export interface CarriedWait {
   readonly point: HoldPoint;
   readonly spentMs: number;
+  /** Part of it that was snoozed. */
+  readonly snoozedMs: number;
   /** Why the flow asks again, else ''. */
   readonly notice: string;
 }
@@ -174,7 +200,14 @@ export interface Deployment {
   readonly endRequest: EndRequest | null;
   readonly pause: Pause | null;
   readonly consents: readonly Consent[];
+  readonly waivers: readonly Waiver[];
   readonly passages: readonly Passage[];
+  /** Newest last; the journal file has those that do not fit (DECISIONS_KEPT). */
+  readonly decisions: readonly DecisionEntry[];
+  readonly snoozes: Snoozes;
+  readonly healthReports: readonly HealthReport[];
+  /** null = nobody has chosen. `uid`: who did. */
+  readonly rebootMode: { readonly mode: RebootMode; readonly uid: number } | null;
   /** A wait that a restart interrupted: its time counts when it is entered again. */
   readonly carriedWait: CarriedWait | null;
   /** Loop guard (spec/update-flow.md section 6.4 as changed by design/compatibility.md). */
@@ -185,21 +218,29 @@ export interface Deployment {
 /** One reason why a gate does not open. Published as is. */
 export interface Blocker {
   readonly id: string;
-  /** Open set: consent, pause, updates-disabled, … */
+  /** Open set: consent, hold, map, pause, updates-disabled, snooze, health, reboot, and kinds of conditions. */
   readonly kind: string;
   readonly owner: string;
   readonly reasonCode: string;
+  readonly sinceWallMs: number;
+  /** When it ends by itself, in boot time and as wall clock for display; 0 = it does not. */
+  readonly endsBootMs: number;
+  readonly endsWallMs: number;
+  /** What its end means for the update. */
+  readonly onEnd: OnExpire;
   readonly details: Readonly<Record<string, string | number | boolean>>;
 }
 
 /** A stored wait at a hold point. */
 export interface Wait {
   readonly point: HoldPoint;
-  /** Single use; 32 hex digits. Dead after a restart. */
+  /** Single use; 32 hex digits. Dead after a restart. '' = snoozed: nobody is asked at present. */
   readonly ticket: string;
   readonly startedWallMs: number;
   /** Waiting time used up at the moment `asOfBootMs` of the present boot, milliseconds. */
   readonly waitedMs: number;
+  /** Part of it that was snoozed, as of the same moment. */
+  readonly snoozedMs: number;
   readonly asOfBootMs: number;
   readonly blockers: readonly Blocker[];
   /** When the wait ends by itself, in boot time and as wall clock for display; 0 = never. */
@@ -208,6 +249,22 @@ export interface Wait {
   readonly onExpire: OnExpire;
   /** Why the flow is asking again after an unexpected reboot, else ''. */
   readonly notice: string;
+  /** The present ticket has been answered with a yes, and others still block. Not stored: tickets are not either. */
+  readonly isContinued?: true;
+}
+
+/** What is being found out, or has been, for the decision at the gate the update is at. */
+export interface GateVisit {
+  readonly point: HoldPoint;
+  /** null = the conditions of the point are still being looked at. */
+  readonly unmet: readonly UnmetCondition[] | null;
+  /** Of the server's control map. first: nothing is decided before the answer. retrying: it failed, which blocks. */
+  readonly refresh: 'none' | 'first' | 'retrying';
+  readonly failedRefreshes: number;
+  /** When the server's map is to be fetched again, boot time; null = not. */
+  readonly refreshAtBootMs: number | null;
+  /** Keys of the maps that have been asked in this visit; each moves on once when the gate is passed. */
+  readonly askedMaps: readonly string[];
 }
 
 export interface Progress {
@@ -238,10 +295,32 @@ export interface HistoryEntry {
   readonly initiatorUid: number;
   readonly consents: readonly Consent[];
   readonly passages: readonly Passage[];
+  readonly decisions: readonly DecisionEntry[];
 }
 
 /** Deployments kept in the history; the oldest go first. */
 export const HISTORY_LIMIT = 50;
+
+/** How the device stands with its server; none = no server, or nothing known yet. */
+export const SERVER_STATUSES = ['none', 'pending', 'authorized', 'rejected', 'unreachable'] as const;
+export type ServerStanding = (typeof SERVER_STATUSES)[number];
+
+/** What the schedules have asked for and planned. Begun afresh at every start. */
+export interface Schedule {
+  /** To be done as soon as the device is idle. */
+  readonly isCheckWanted: boolean;
+  readonly isInventoryWanted: boolean;
+  /** Wall clock; 0 = none planned. */
+  readonly nextCheckWallMs: number;
+  readonly serverStanding: ServerStanding;
+}
+
+export const NOTHING_PLANNED: Schedule = {
+  isCheckWanted: false,
+  isInventoryWanted: false,
+  nextCheckWallMs: 0,
+  serverStanding: 'none',
+};
 
 /** The whole state of the service. There is no update state anywhere else. */
 export interface UpdateState {
@@ -259,12 +338,18 @@ export interface UpdateState {
   readonly attempts: number;
   readonly deployment: Deployment | null;
   readonly wait: Wait | null;
+  /** null = at no gate. Begun afresh after a restart. */
+  readonly visit: GateVisit | null;
+  readonly holds: readonly Hold[];
+  readonly controlMaps: MapPool;
+  readonly journal: Journal;
   /** Tickets of this run whose point was passed by them: a repeated Continue is answered the same. */
   readonly passedTickets: readonly string[];
   readonly progress: Progress;
   /** Newest first. The first entry is the last result, unless a deployment has started since. */
   readonly history: readonly HistoryEntry[];
   readonly lastCheckWallMs: number;
+  readonly schedule: Schedule;
 }
 
 export const NO_PROGRESS: Progress = {
@@ -288,12 +373,28 @@ export function initialState(installed: Installed): UpdateState {
     attempts: 0,
     deployment: null,
     wait: null,
+    visit: null,
+    holds: [],
+    controlMaps: [],
+    journal: EMPTY_JOURNAL,
     passedTickets: [],
     progress: NO_PROGRESS,
     history: [],
     lastCheckWallMs: 0,
+    schedule: NOTHING_PLANNED,
   };
 }
+
+/** What a deployment begins with, as far as people and programs steer it. */
+export const NOBODY_HAS_DECIDED = {
+  consents: [],
+  waivers: [],
+  passages: [],
+  decisions: [],
+  snoozes: NO_SNOOZES,
+  healthReports: [],
+  rebootMode: null,
+} as const satisfies Partial<Deployment>;
 
 export const NOTHING_INSTALLED: Installed = {
   artifactName: 'unknown',

@@ -30,11 +30,17 @@ export type Outcome =
   | 'unsupported'
   | 'install'
   | 'check'
+  | 'inventory'
   | 'offered';
 
 /** Facts a target may depend on; see `CONDITIONS` in walk.ts. */
 export type Condition =
-  'deployment-pending' | 'already-installed' | 'payload-empty' | 'same-boot' | 'has-rebooted';
+  | 'deployment-pending'
+  | 'already-installed'
+  | 'payload-empty'
+  | 'same-boot'
+  | 'has-rebooted'
+  | 'inventory-wanted';
 
 export interface Target {
   readonly to: FlowStep;
@@ -71,7 +77,8 @@ export type Work =
   | { readonly kind: 'report'; readonly status: ServerStatus; readonly delivery: Delivery }
   | { readonly kind: 'authorize' }
   | { readonly kind: 'check-script-version' }
-  | { readonly kind: 'check-for-deployment' };
+  | { readonly kind: 'check-for-deployment' }
+  | { readonly kind: 'send-inventory' };
 
 export interface FlowRow {
   /** Shown as `State`, `Activity` and `Step`. */
@@ -114,11 +121,12 @@ export const WORK_EVENTS: Readonly<Record<Work['kind'], readonly EventKind[]>> =
   'ask-needs-reboot': ['RebootNeedAnswered', 'QuestionFailed'],
   'ask-supports-rollback': ['RollbackSupportAnswered', 'QuestionFailed'],
   download: ['ArtifactVerified', 'DownloadProgressed', 'DownloadFinished'],
-  gate: ['StatusReported', 'TimerFired'],
+  gate: ['StatusReported', 'TimerFired', 'ControlMapFetched', 'ConditionsReported'],
   report: ['StatusReported', 'TimerFired'],
   authorize: ['AuthorizationFinished', 'TimerFired'],
   'check-script-version': ['ScriptVersionChecked'],
   'check-for-deployment': ['DeploymentCheckFinished'],
+  'send-inventory': ['InventorySent'],
 };
 
 const scripts = (family: ScriptFamily, action: ScriptAction): Work => ({ kind: 'scripts', family, action });
@@ -147,7 +155,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     activity: 'idle',
     step: 'Idle',
     work: { kind: 'none' },
-    next: { install: 'idle-leave', check: 'idle-leave' },
+    next: { install: 'idle-leave', check: 'idle-leave', inventory: 'idle-leave' },
     restart: 'idle-enter',
     whenNotStored: 'proceed',
   },
@@ -170,7 +178,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     activity: 'checking',
     step: 'Sync_Enter',
     work: scripts('Sync', 'Enter'),
-    next: { done: 'sync', failed: 'sync-error' },
+    // The inventory first: it is what a server chooses deployments by.
+    next: { done: [{ to: 'sync-inventory', when: 'inventory-wanted' }, 'sync'], failed: 'sync-error' },
     isFailureIgnored: true,
     restart: 'idle-enter',
   },
@@ -179,7 +188,16 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     activity: 'checking',
     step: 'Sync',
     work: { kind: 'check-for-deployment' },
-    next: { offered: 'sync-leave', done: 'sync-leave', failed: 'sync-error' },
+    next: { offered: 'sync-leave', done: 'sync-leave', failed: 'sync-error', aborted: 'report-failure' },
+    isFailureIgnored: true,
+    restart: 'idle-enter',
+  },
+  'sync-inventory': {
+    state: 'Sync',
+    activity: 'reporting',
+    step: 'Sync',
+    work: { kind: 'send-inventory' },
+    next: { done: 'sync-leave', failed: 'sync-error' },
     isFailureIgnored: true,
     restart: 'idle-enter',
   },
@@ -287,8 +305,9 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     activity: 'waiting',
     step: 'ArtifactInstall_Enter',
     work: gate('ArtifactInstall_Enter', 'pause_before_installing'),
-    // Nothing has been installed yet: there is nothing to roll back, and the name stays good.
-    next: { done: 'install-status', aborted: 'cleanup-after-failure' },
+    // Nothing has been installed yet: there is nothing to roll back, and the name stays good. Only where a control map
+    // decides is it as Mender 3.5 has it, the failure path of the next state (spec/update-control.md 53, 54).
+    next: { done: 'install-status', aborted: 'cleanup-after-failure', failed: 'rollback-check' },
     restart: 'install-gate',
     abort: 'leave',
     progress: [61, 61],

@@ -1,14 +1,37 @@
-import { announce, change, changeDeployment, recordFailure, type Draft } from './draft.ts';
+import { announce, change, changeDeployment, changeSchedule, recordFailure, type Draft } from './draft.ts';
+import type { UnmetCondition } from './control/condition.ts';
 import type { Effect } from './effect.ts';
 import type { Failure } from './errors.ts';
 import type { EventBody, UpdateEvent } from './event.ts';
 import { finishAuthorization, finishCheck, finishDownload, finishReport, finishWork } from './outcome.ts';
 import { progressDownloaded } from './progress.ts';
-import { end, giveConsent, install, lookAgain, pause, resume } from './request.ts';
+import {
+  addHold,
+  loseHolder,
+  refreshHold,
+  releaseHold,
+  setControlMap,
+  settleHolds,
+  takeInTime,
+} from './holding.ts';
+import { forgetWritten } from './proof.ts';
+import {
+  end,
+  giveConsent,
+  install,
+  lookAgain,
+  pause,
+  reportHealth,
+  resume,
+  snooze,
+  switchUpdates,
+  unsnooze,
+} from './request.ts';
 import { restart } from './restart.ts';
 import type { UpdateState } from './state.ts';
 import { FLOW, WORK_EVENTS } from './transition-table.ts';
-import { follow, startWork } from './walk.ts';
+import { takeFetchedMap, tickAtGate } from './waiting.ts';
+import { follow, followGate, startWork } from './walk.ts';
 
 /**
  * Theory of operation. Something happens (an event), the flow moves (this function), work is ordered (effects),
@@ -26,7 +49,10 @@ export interface Transition {
 
 export function transition(state: UpdateState, event: UpdateEvent): Transition {
   const draft: Draft = { state, effects: [], event };
+  // What has run out by now has run out before this event says anything. A start counts by itself.
+  if (event.kind !== 'ServiceStarted') takeInTime(draft);
   apply(draft, event);
+  settleHolds(draft, state);
   if (hasMoved(state, draft.state)) announce(draft, { kind: 'StateChanged' });
   return { state: draft.state, effects: draft.effects };
 }
@@ -39,6 +65,9 @@ export function needsSaving(before: UpdateState, after: UpdateState): boolean {
     before.deployment !== after.deployment ||
     before.wait !== after.wait ||
     before.history !== after.history ||
+    before.holds !== after.holds ||
+    before.controlMaps !== after.controlMaps ||
+    before.journal.lastSeq !== after.journal.lastSeq ||
     before.bootId !== after.bootId ||
     (after.deployment !== null && before.step !== after.step)
   );
@@ -106,7 +135,24 @@ function apply(draft: Draft, event: EventBody): void {
       failToSave(draft, event.failure);
       return;
     case 'CheckRequested':
-      if (draft.state.step === 'idle') follow(draft, 'check', null);
+      changeSchedule(draft, { isCheckWanted: true });
+      if (draft.state.step === 'idle') startWork(draft);
+      return;
+    case 'InventoryRequested':
+      changeSchedule(draft, { isInventoryWanted: true });
+      if (draft.state.step === 'idle') startWork(draft);
+      return;
+    case 'InventorySent':
+      finishWork(draft, event.failure === null ? 'done' : 'failed', event.failure);
+      return;
+    case 'CheckPlanned':
+      changeSchedule(draft, { nextCheckWallMs: event.nextCheckWallMs });
+      change(draft, { serial: draft.state.serial + 1 });
+      return;
+    case 'ServerStandingChanged':
+      if (draft.state.schedule.serverStanding === event.standing) return;
+      changeSchedule(draft, { serverStanding: event.standing });
+      change(draft, { serial: draft.state.serial + 1 });
       return;
     case 'InstallRequested':
       install(draft, event);
@@ -114,23 +160,65 @@ function apply(draft: Draft, event: EventBody): void {
     case 'ContinueGiven':
       giveConsent(draft, event);
       return;
+    case 'SnoozeGiven':
+      snooze(draft, event);
+      return;
+    case 'SnoozeEndRequested':
+      unsnooze(draft, event);
+      return;
     case 'AbortRequested':
-      end(draft, { kind: 'abort', uid: event.uid, reason: event.reason });
+      end(draft, { kind: 'abort', uid: event.uid, reason: event.reason }, event);
       return;
     case 'RollbackRequested':
-      end(draft, { kind: 'rollback', uid: event.uid, reason: event.reason });
+      end(draft, { kind: 'rollback', uid: event.uid, reason: event.reason }, event);
       return;
     case 'PauseRequested':
-      pause(draft, event.uid);
+      pause(draft, event);
       return;
     case 'ResumeRequested':
-      resume(draft);
+      resume(draft, event);
       return;
     case 'UpdatesSwitched':
-      change(draft, { updatesSwitch: event.isEnabled, serial: draft.state.serial + 1 });
-      lookAgain(draft, null);
+      switchUpdates(draft, event);
+      return;
+    case 'HoldAdded':
+      addHold(draft, event);
+      return;
+    case 'HoldRefreshed':
+      refreshHold(draft, event);
+      return;
+    case 'HoldReleased':
+      releaseHold(draft, event);
+      return;
+    case 'HolderVanished':
+      loseHolder(draft, event);
+      return;
+    case 'ControlMapGiven':
+      setControlMap(draft, event);
+      return;
+    case 'ControlMapFetched':
+      followGate(draft, takeFetchedMap(draft, event.answer));
+      return;
+    case 'ConditionsReported':
+      reportConditions(draft, event.unmet);
+      return;
+    case 'HealthReported':
+      reportHealth(draft, event);
+      return;
+    case 'AlarmRang':
+      // Time has been taken in already.
+      return;
+    case 'JournalWritten':
+      forgetWritten(draft, event.seq);
       return;
   }
+}
+
+function reportConditions(draft: Draft, unmet: readonly UnmetCondition[]): void {
+  const { visit } = draft.state;
+  if (visit === null) return;
+  change(draft, { visit: { ...visit, unmet } });
+  lookAgain(draft, null);
 }
 
 function isOutcomeOfPresentWork(
@@ -142,7 +230,7 @@ function isOutcomeOfPresentWork(
 
 function fireTimer(draft: Draft): void {
   const { work } = FLOW[draft.state.step];
-  if (work.kind === 'gate') lookAgain(draft, null);
+  if (work.kind === 'gate') followGate(draft, tickAtGate(draft));
   else if (draft.state.attempts > 0) startWork(draft);
 }
 

@@ -1,3 +1,7 @@
+import { parseServerMap } from './control/control-map.ts';
+import { decideGate, type FailVerdict, type PassVerdict, type WaitVerdict } from './control/gate.ts';
+import { countTime } from './control/hold.ts';
+import { advanceMaps, hasMapOf, insertMap, nextHalfwayBootMs, type MapPool } from './control/map-pool.ts';
 import {
   announce,
   change,
@@ -8,121 +12,182 @@ import {
   type Draft,
 } from './draft.ts';
 import type { WaitOutcome } from './effect.ts';
-import type { Details } from './errors.ts';
-import { decideGate, type GateVerdict } from './gate.ts';
+import type { Details, Failure } from './errors.ts';
+import type { EventBody } from './event.ts';
 import type { HoldPoint } from './hold-point.ts';
-import { areUpdatesEnabled, type UpdateState, type Wait } from './state.ts';
+import { retryDelayMs } from './retry.ts';
+import { areUpdatesEnabled, type GateVisit, type UpdateState, type Wait } from './state.ts';
 import { FLOW } from './transition-table.ts';
 
 /**
- * Waits at hold points: how one begins, is looked at again, and ends. Whether to wait is gate.ts's decision.
- * A wait is stored, counts its own time (not the wall clock's), and has exactly one end.
- * Source: design/dbus-api.md section 4, design/compatibility.md "A wait", "Ends of waits".
+ * Visits of gates and waits at them: what is found out first, how a wait begins, is looked at again, and ends. Whether to
+ * wait is control/gate.ts's decision. A wait is stored, counts its own time (not the wall clock's), and every announced
+ * beginning has exactly one end. Source: design/dbus-api.md section 4, design/compatibility.md "A wait", "Ends of waits",
+ * spec/update-control.md section 5.
  */
 
 /** A wait is looked at (and its counter stored) at least this often, so that a power cut costs no more. */
 const COUNT_EVERY_MS = 600_000;
 /** Tickets remembered for a repeated Continue whose first reply was lost. */
 const PASSED_TICKETS_KEPT = 16;
+/** Whoever looks at the conditions has limits of its own; should it fall silent, the wait must show that. */
+const INQUIRY_LIMIT_MS = 60_000;
+/** No map is fetched or asked again sooner, however short its lifetime. */
+const MIN_REFRESH_MS = 1_000;
 
-export type GateResult = 'waiting' | 'passed' | 'refused';
+/** refused: the answer is no, and nothing has been touched. failed: as Mender, the next state's failure path. */
+export type GateResult = 'waiting' | 'passed' | 'refused' | 'failed';
+
+/** What made somebody look at the gate again. */
+export type Cause =
+  | { readonly kind: 'person'; readonly uid: number; readonly app: string }
+  /** A hold or a map has run out. */
+  | { readonly kind: 'expiry' };
 
 /** Waiting time used up so far. Only boot time counts: wall-clock steps change nothing. */
 export function waitedMs(wait: Wait, nowBootMs: number): number {
   return wait.waitedMs + Math.max(0, nowBootMs - wait.asOfBootMs);
 }
 
-/** Arrives at a gate, or comes back to it after a restart with the time spent there carried over. */
+/** Arrives at a gate, or comes back to it after a restart: finds out what the decision needs, then decides. */
 export function arriveAtGate(draft: Draft, point: HoldPoint): GateResult {
-  const carried = draft.state.deployment?.carriedWait;
-  const { spentMs, notice } = carried?.point === point ? carried : { spentMs: 0, notice: '' };
-  const verdict = judge(draft.state, point, spentMs);
-  if (verdict.kind === 'pass') {
-    recordPassage(draft, point, verdict.reasons);
-    return 'passed';
-  }
-  if (verdict.kind === 'fail') {
-    refuse(draft, point, verdict.reason);
-    return 'refused';
-  }
-  const { at, nonce } = draft.event;
-  const wait = waitFrom(verdict, {
-    point,
-    ticket: nonce,
-    startedWallMs: at.wallMs - spentMs,
-    spentMs,
-    notice,
-    at,
+  const { settings, controlMaps, deployment, workId } = draft.state;
+  const hasConditions = settings.conditionPoints.includes(point);
+  const needsRefresh =
+    deployment?.source === 'server' && isControlled(draft) && hasMapOf(controlMaps, deployment.id);
+  change(draft, {
+    visit: {
+      point,
+      unmet: hasConditions ? null : [],
+      refresh: needsRefresh ? 'first' : 'none',
+      failedRefreshes: 0,
+      refreshAtBootMs: null,
+      askedMaps: [],
+    },
   });
-  change(draft, { wait });
-  const blockers = verdict.blockers;
-  logDeployment(draft, 'info', `Waiting at ${point} for: ${blockerNames(blockers)}`);
-  announce(draft, { kind: 'WaitStarted', ticket: nonce, point, blockers });
-  const work = FLOW[draft.state.step].work;
-  const deployment = draft.state.deployment;
-  if (work.kind === 'gate' && work.pauseStatus !== null && deployment?.source === 'server') {
-    order(draft, {
-      kind: 'reportStatus',
-      workId: draft.state.workId,
-      deploymentId: deployment.id,
-      status: work.pauseStatus,
-      substate: `waiting for: ${blockerNames(blockers)}`,
-    });
-  }
-  armWaitTimer(draft, verdict, spentMs);
-  return 'waiting';
+  if (hasConditions) order(draft, { kind: 'watchConditions', workId, point });
+  if (needsRefresh) order(draft, { kind: 'fetchControlMap', workId, deploymentId: deployment.id });
+  if (hasConditions) order(draft, { kind: 'armTimer', workId, delayMs: INQUIRY_LIMIT_MS });
+  return decide(draft, null);
 }
 
-/** Looks at the present wait again because something about it changed. `by` = whose Continue it was, if one. */
-export function reconsiderWait(draft: Draft, by: { readonly uid: number } | null): GateResult {
-  const wait = draft.state.wait;
-  if (wait === null) return 'waiting';
+/** Looks at the gate again because something about it has changed. */
+export function reconsiderGate(draft: Draft, cause: Cause | null): GateResult {
+  if (draft.state.visit === null) return 'waiting';
+  endSnoozeWhenOver(draft);
+  return decide(draft, cause);
+}
+
+/** The timer of a gate: something is due, or it is time to store how long the wait has taken. */
+export function tickAtGate(draft: Draft): GateResult {
+  const { visit, deployment, workId } = draft.state;
+  if (visit === null || deployment === null) return 'waiting';
+  if (visit.unmet === null) {
+    changeVisit(draft, { unmet: [silence(draft.event.at.wallMs)] });
+  }
+  if (visit.refreshAtBootMs !== null && visit.refreshAtBootMs <= draft.event.at.bootMs) {
+    changeVisit(draft, { refreshAtBootMs: null });
+    order(draft, { kind: 'fetchControlMap', workId, deploymentId: deployment.id });
+  }
+  return reconsiderGate(draft, null);
+}
+
+/** Source: spec/update-control.md sections 5 and 6. */
+export function takeFetchedMap(
+  draft: Draft,
+  answer: Extract<EventBody, { kind: 'ControlMapFetched' }>['answer'],
+): GateResult {
+  const { visit, deployment, controlMaps, settings } = draft.state;
+  if (visit === null || deployment === null) return 'waiting';
   const { at } = draft.event;
-  const spentMs = waitedMs(wait, at.bootMs);
-  const verdict = judge(draft.state, wait.point, spentMs);
-  if (verdict.kind === 'pass') {
-    recordPassage(draft, wait.point, verdict.reasons);
-    // Should a restart lead back to this gate before the next step is stored, the time spent here still counts.
-    changeDeployment(draft, { carriedWait: { point: wait.point, spentMs, notice: wait.notice } });
-    const outcome: WaitOutcome = verdict.hasExpired ? 'expired-continue' : by ? 'continued' : 'unblocked';
-    if (by) {
-      const passed = [wait.ticket, ...draft.state.passedTickets].slice(0, PASSED_TICKETS_KEPT);
-      change(draft, { passedTickets: passed });
+  if (answer.kind === 'deployment-gone') {
+    recordFailure(draft, {
+      name: 'AbortedByServer',
+      message: 'the server does not know the deployment any more',
+      details: { point: visit.point },
+    });
+    endWait(draft, 'aborted', { reason: 'deployment-gone' });
+    return 'failed';
+  }
+  const parsed =
+    answer.kind === 'map' ? parseServerMap(answer.text, deployment.id) : ({ kind: 'unread' } as const);
+  if (parsed.kind === 'map') {
+    const pool = insertMap(controlMaps, parsed.map, {
+      origin: 'server',
+      uid: -1,
+      nowWallMs: at.wallMs,
+      nowBootMs: at.bootMs,
+      lifetimeMs: settings.controlMapExpirationSeconds * 1000,
+    });
+    if (pool !== null) {
+      change(draft, { controlMaps: pool, serial: draft.state.serial + 1 });
+      changeVisit(draft, {
+        refresh: 'none',
+        failedRefreshes: 0,
+        refreshAtBootMs: nextRefreshMs(draft, pool, deployment.id),
+      });
+      return reconsiderGate(draft, null);
     }
-    endWait(draft, outcome, by ? { 'by-uid': by.uid } : {});
-    return 'passed';
   }
-  if (verdict.kind === 'fail') {
-    refuse(draft, wait.point, verdict.reason);
-    endWait(draft, 'expired-fail', { reason: verdict.reason });
-    return 'refused';
+  const failedRefreshes = visit.failedRefreshes + 1;
+  const why =
+    answer.kind === 'failed'
+      ? answer.failure.message
+      : parsed.kind === 'invalid'
+        ? parsed.message
+        : parsed.kind;
+  logDeployment(draft, 'warning', `The control map could not be refreshed: ${why}`);
+  const delayMs = retryDelayMs(
+    failedRefreshes,
+    {
+      maxIntervalSeconds: settings.retryPollIntervalSeconds,
+      maxRetries: settings.retryPollCount,
+    },
+    answer.kind === 'failed' ? answer.retryAfterSeconds : 0,
+  );
+  if (delayMs === null) {
+    const failure: Failure = {
+      name: 'ControlMap',
+      message: `the control map could not be refreshed in ${failedRefreshes} attempts: ${why}`,
+      details: { point: visit.point, reason: 'map-not-refreshed', attempts: failedRefreshes },
+    };
+    recordFailure(draft, failure);
+    endWait(draft, 'aborted', { reason: 'map-not-refreshed' });
+    return 'failed';
   }
-  const next = waitFrom(verdict, {
-    point: wait.point,
-    ticket: wait.ticket,
-    startedWallMs: wait.startedWallMs,
-    spentMs,
-    notice: wait.notice,
-    at,
-  });
-  change(draft, { wait: next, serial: draft.state.serial + 1 });
-  armWaitTimer(draft, verdict, spentMs);
-  return 'waiting';
+  changeVisit(draft, { refresh: 'retrying', failedRefreshes, refreshAtBootMs: at.bootMs + delayMs });
+  return reconsiderGate(draft, null);
 }
 
-/** Ends the present wait, if there is one, with its one WaitEnded. */
+/** Ends the present wait, if there is one; the one WaitEnded of an announced beginning. */
 export function endWait(draft: Draft, outcome: WaitOutcome, details: Details): void {
   const wait = draft.state.wait;
   if (wait === null) return;
   change(draft, { wait: null, serial: draft.state.serial + 1 });
   order(draft, { kind: 'disarmTimer' });
   logDeployment(draft, 'info', `The wait at ${wait.point} has ended: ${outcome}`);
+  announceEnd(draft, wait, outcome, details);
+}
+
+/** The ticket is dead: a snooze closes the question without ending the wait. */
+export function announceEnd(draft: Draft, wait: Wait, outcome: WaitOutcome, details: Details): void {
+  // Nobody was asked while it was snoozed: that end has been announced.
+  if (wait.ticket === '') return;
   announce(draft, {
     kind: 'WaitEnded',
     ticket: wait.ticket,
     outcome,
     details: { point: wait.point, ...details },
   });
+}
+
+/** What a visit has going on ends with it. */
+export function leaveGate(draft: Draft): void {
+  const { visit, settings } = draft.state;
+  if (visit === null) return;
+  change(draft, { visit: null });
+  order(draft, { kind: 'disarmTimer' });
+  if (settings.conditionPoints.includes(visit.point)) order(draft, { kind: 'unwatchConditions' });
 }
 
 export function recordPassage(draft: Draft, point: HoldPoint, reasons: readonly string[]): void {
@@ -135,68 +200,293 @@ export function recordPassage(draft: Draft, point: HoldPoint, reasons: readonly 
   });
 }
 
-function refuse(draft: Draft, point: HoldPoint, reason: string): void {
-  recordFailure(draft, holdExpired(point, reason));
-  // The way back goes on all the same: a gate that cannot be refused has been passed.
-  const { next } = FLOW[draft.state.step];
-  if (next.aborted === next.done) recordPassage(draft, point, [reason]);
+function decide(draft: Draft, cause: Cause | null): GateResult {
+  const { visit } = draft.state;
+  if (visit === null || visit.unmet === null || visit.refresh === 'first') return 'waiting';
+  countTimeBefore(draft);
+  const spentMs = spentAt(draft.state, visit.point, draft.event.at.bootMs);
+  const verdict = decideGate(situationAt(draft, visit, spentMs));
+  changeVisit(draft, { askedMaps: [...new Set([...visit.askedMaps, ...verdict.askedMaps])] });
+  switch (verdict.kind) {
+    case 'pass':
+      pass(draft, visit.point, verdict, spentMs, cause);
+      return 'passed';
+    case 'fail':
+      return refuse(draft, visit.point, verdict);
+    case 'wait':
+      wait(draft, visit, verdict, spentMs);
+      return 'waiting';
+  }
 }
 
-function judge(state: UpdateState, point: HoldPoint, spentMs: number): GateVerdict {
-  return decideGate({
-    point,
-    settings: state.settings.holdPoints[point],
-    digest: state.deployment?.artifact?.digest ?? '',
-    consents: state.deployment?.consents ?? [],
-    pause: state.deployment?.pause ?? null,
-    areUpdatesEnabled: areUpdatesEnabled(state),
-    waitedMs: spentMs,
+function pass(
+  draft: Draft,
+  point: HoldPoint,
+  verdict: PassVerdict,
+  spentMs: number,
+  cause: Cause | null,
+): void {
+  const { wait: present, deployment } = draft.state;
+  const snoozedMs = snoozedSoFar(draft.state, spentMs);
+  recordPassage(draft, point, verdict.reasons);
+  forgetSnooze(draft, point);
+  advanceAskedMaps(draft, point);
+  dropHolds(draft, (hold) => hold.isOnce && hold.points.includes(point));
+  if (present === null || deployment === null) return;
+  // Should a restart lead back to this gate before the next step is stored, the time spent here still counts.
+  changeDeployment(draft, {
+    carriedWait: { point, spentMs, snoozedMs, notice: present.notice },
+  });
+  if (present.isContinued === true && present.ticket !== '') {
+    const passed = [present.ticket, ...draft.state.passedTickets].slice(0, PASSED_TICKETS_KEPT);
+    change(draft, { passedTickets: passed });
+  }
+  const person = cause?.kind === 'person' ? cause : null;
+  endWait(draft, outcomeOf(verdict, cause), person ? { 'by-uid': person.uid, 'by-app': person.app } : {});
+}
+
+function outcomeOf(verdict: PassVerdict, cause: Cause | null): WaitOutcome {
+  if (verdict.hasExpired) return 'expired-continue';
+  if (verdict.isForced) return 'forced';
+  if (cause === null) return 'unblocked';
+  return cause.kind === 'person' ? 'continued' : 'expired-continue';
+}
+
+function refuse(draft: Draft, point: HoldPoint, verdict: FailVerdict): GateResult {
+  recordFailure(draft, {
+    name: verdict.name,
+    message: `${point} was refused: ${REFUSALS[verdict.reason]}`,
+    details: { point, reason: verdict.reason, ...verdict.details },
+  });
+  advanceAskedMaps(draft, point);
+  dropHolds(draft, (hold) => hold.isExpired && hold.onExpire === 'fail' && hold.points.includes(point));
+  // The way back goes on all the same: a gate that cannot be refused has been passed.
+  const { next } = FLOW[draft.state.step];
+  if (next.aborted === next.done) recordPassage(draft, point, [verdict.reason]);
+  const hasRunOut = verdict.name === 'HoldExpired' || verdict.reason === 'health-overdue';
+  endWait(draft, hasRunOut ? 'expired-fail' : 'aborted', { reason: verdict.reason });
+  return verdict.reason === 'map-fail' ? 'failed' : 'refused';
+}
+
+const REFUSALS: Readonly<Record<FailVerdict['reason'], string>> = {
+  'consent-expired': 'nobody agreed in time',
+  'ceiling-reached': 'the longest wait allowed there is over',
+  'hold-expired': 'a hold ran out that asked for this',
+  'hold-fail': 'a hold asked for this',
+  'map-fail': 'a control map asked for this',
+  'health-failed': 'a checker found the new version ill',
+  'health-overdue': 'not every checker found the new version well in time',
+};
+
+function wait(draft: Draft, visit: GateVisit, verdict: WaitVerdict, spentMs: number): void {
+  const { state, event } = draft;
+  const { at } = event;
+  const present = state.wait;
+  const isSnoozed = activeSnooze(state, visit.point) !== null;
+  const isFirst = present === null;
+  const isAnnounced = !isSnoozed && (isFirst || present.ticket === '');
+  const carried = carriedAt(state, visit.point);
+  const leftMs = verdict.endsInMs === null ? null : Math.max(0, verdict.endsInMs);
+  const ticket = isSnoozed ? '' : isAnnounced ? event.nonce : (present?.ticket ?? '');
+  change(draft, {
+    serial: state.serial + 1,
+    wait: {
+      point: visit.point,
+      ticket,
+      startedWallMs: present?.startedWallMs ?? at.wallMs - spentMs,
+      waitedMs: spentMs,
+      snoozedMs: present?.snoozedMs ?? carried.snoozedMs,
+      asOfBootMs: at.bootMs,
+      blockers: keepSince(verdict, present),
+      deadlineBootMs: leftMs === null ? 0 : at.bootMs + leftMs,
+      deadlineWallMs: leftMs === null ? 0 : at.wallMs + leftMs,
+      onExpire: verdict.onExpire,
+      notice: present?.notice ?? carried.notice,
+      ...(present?.isContinued === true && ticket === present.ticket && { isContinued: true }),
+    },
+  });
+  if (isFirst || isAnnounced) {
+    logDeployment(draft, 'info', `Waiting at ${visit.point} for: ${blockerNames(verdict.blockers)}`);
+  }
+  if (isAnnounced) {
+    announce(draft, { kind: 'WaitStarted', ticket, point: visit.point, blockers: verdict.blockers });
+  }
+  if (isFirst) reportPause(draft, verdict);
+  armGateTimer(draft, verdict);
+}
+
+/** Who has been blocking goes on since then: a decision that is made again begins nothing anew. */
+function keepSince(verdict: WaitVerdict, present: Wait | null): Wait['blockers'] {
+  return verdict.blockers.map((blocker) => {
+    const known = present?.blockers.find(({ id }) => id === blocker.id);
+    return known ? { ...blocker, sinceWallMs: known.sinceWallMs } : blocker;
   });
 }
 
-function waitFrom(
-  verdict: Extract<GateVerdict, { kind: 'wait' }>,
-  facts: {
-    readonly point: HoldPoint;
-    readonly ticket: string;
-    readonly startedWallMs: number;
-    readonly spentMs: number;
-    readonly notice: string;
-    readonly at: { readonly wallMs: number; readonly bootMs: number };
-  },
-): Wait {
-  const { point, ticket, startedWallMs, spentMs, notice, at } = facts;
-  const leftMs = verdict.endsAfterMs === null ? null : Math.max(0, verdict.endsAfterMs - spentMs);
+function reportPause(draft: Draft, verdict: WaitVerdict): void {
+  const { deployment, step, workId } = draft.state;
+  const { work } = FLOW[step];
+  if (work.kind !== 'gate' || work.pauseStatus === null || deployment?.source !== 'server') return;
+  order(draft, {
+    kind: 'reportStatus',
+    workId,
+    deploymentId: deployment.id,
+    status: work.pauseStatus,
+    substate: `waiting for: ${blockerNames(verdict.blockers)}`,
+  });
+}
+
+function armGateTimer(draft: Draft, verdict: WaitVerdict): void {
+  const { visit, workId } = draft.state;
+  const { bootMs } = draft.event.at;
+  const refreshInMs = visit?.refreshAtBootMs == null ? null : visit.refreshAtBootMs - bootMs;
+  const { wait: present } = draft.state;
+  const active = present && activeSnooze(draft.state, present.point);
+  // A snooze that a map overrules blocks nothing, and nobody is asked all the same until it is over.
+  const snoozedInMs = present && active ? active.untilWaitedMs - present.waitedMs : null;
+  const due = [verdict.decideAgainInMs, refreshInMs, snoozedInMs].flatMap((ms) => ms ?? []);
+  order(draft, {
+    kind: 'armTimer',
+    workId,
+    delayMs: Math.max(0, Math.min(...due, COUNT_EVERY_MS)),
+  });
+}
+
+function situationAt(draft: Draft, visit: GateVisit, spentMs: number): Parameters<typeof decideGate>[0] {
+  const { state, event } = draft;
+  const { deployment, settings } = state;
   return {
-    point,
-    ticket,
-    startedWallMs,
+    point: visit.point,
+    settings: settings.holdPoints[visit.point],
+    health: settings.health,
+    deploymentId: deployment?.id ?? '',
+    digest: deployment?.artifact?.digest ?? '',
+    consents: deployment?.consents ?? [],
+    waivers: deployment?.waivers ?? [],
+    pause: deployment?.pause ?? null,
+    areUpdatesEnabled: areUpdatesEnabled(state),
+    holds: state.holds,
+    maps: state.controlMaps,
+    unmet: visit.unmet ?? [],
+    healthReports: deployment?.healthReports ?? [],
+    snooze: activeSnooze(state, visit.point),
+    rebootByHandUid: deployment?.rebootMode?.mode === 'none' ? deployment.rebootMode.uid : null,
+    failedRefreshes: visit.refresh === 'retrying' ? visit.failedRefreshes : 0,
     waitedMs: spentMs,
-    asOfBootMs: at.bootMs,
-    blockers: verdict.blockers,
-    deadlineBootMs: leftMs === null ? 0 : at.bootMs + leftMs,
-    deadlineWallMs: leftMs === null ? 0 : at.wallMs + leftMs,
-    onExpire: verdict.onExpire,
-    notice,
+    snoozedMs: snoozedSoFar(state, spentMs),
+    sinceWallMs: state.wait?.startedWallMs ?? event.at.wallMs - spentMs,
+    now: event.at,
   };
 }
 
-function armWaitTimer(draft: Draft, verdict: Extract<GateVerdict, { kind: 'wait' }>, spentMs: number): void {
-  const untilDecision =
-    verdict.decideAgainAfterMs === null ? COUNT_EVERY_MS : Math.max(0, verdict.decideAgainAfterMs - spentMs);
-  order(draft, {
-    kind: 'armTimer',
-    workId: draft.state.workId,
-    delayMs: Math.min(untilDecision, COUNT_EVERY_MS),
+function carriedAt(state: UpdateState, point: HoldPoint) {
+  const carried = state.deployment?.carriedWait;
+  return carried?.point === point ? carried : { spentMs: 0, snoozedMs: 0, notice: '' };
+}
+
+function spentAt(state: UpdateState, point: HoldPoint, nowBootMs: number): number {
+  return state.wait === null ? carriedAt(state, point).spentMs : waitedMs(state.wait, nowBootMs);
+}
+
+function activeSnooze(state: UpdateState, point: HoldPoint) {
+  const active = state.deployment?.snoozes.active ?? null;
+  return active?.point === point ? active : null;
+}
+
+/** Time at this point in which nobody was asked. */
+function snoozedSoFar(state: UpdateState, spentMs: number): number {
+  const point = state.visit?.point ?? state.wait?.point;
+  const ended = state.wait?.snoozedMs ?? (point ? carriedAt(state, point).snoozedMs : 0);
+  const active = point ? activeSnooze(state, point) : null;
+  return ended + (active ? Math.max(0, spentMs - active.sinceWaitedMs) : 0);
+}
+
+function endSnoozeWhenOver(draft: Draft): void {
+  const { wait: present, deployment } = draft.state;
+  if (present === null || deployment === null) return;
+  const active = activeSnooze(draft.state, present.point);
+  if (active === null || waitedMs(present, draft.event.at.bootMs) < active.untilWaitedMs) return;
+  endSnooze(draft, active.untilWaitedMs);
+}
+
+/** The question is put again; `atWaitedMs`: until when nobody was asked. */
+export function endSnooze(draft: Draft, atWaitedMs: number): void {
+  const { wait: present, deployment } = draft.state;
+  const active = deployment?.snoozes.active;
+  if (!present || !deployment || !active) return;
+  changeDeployment(draft, { snoozes: { ...deployment.snoozes, active: null } });
+  change(draft, {
+    wait: {
+      ...present,
+      snoozedMs:
+        present.snoozedMs + Math.max(0, Math.min(atWaitedMs, active.untilWaitedMs) - active.sinceWaitedMs),
+    },
   });
 }
 
-function holdExpired(point: HoldPoint, reason: string) {
+/** Passed all the same, by a map or the ceiling. */
+function forgetSnooze(draft: Draft, point: HoldPoint): void {
+  const { deployment } = draft.state;
+  if (deployment === null || activeSnooze(draft.state, point) === null) return;
+  changeDeployment(draft, { snoozes: { ...deployment.snoozes, active: null } });
+}
+
+/** The maps' `on_action_executed`, once for each passage: design/compatibility.md. */
+function advanceAskedMaps(draft: Draft, point: HoldPoint): void {
+  const { visit, controlMaps } = draft.state;
+  if (visit === null || visit.askedMaps.length === 0 || !isMapPointName(point)) return;
+  change(draft, { controlMaps: advanceMaps(controlMaps, point, visit.askedMaps) });
+}
+
+/** The time of holds begins to run with the wait, not before: the decision must find it as it is now. */
+function countTimeBefore(draft: Draft): void {
+  const { wait: present, holds } = draft.state;
+  if (present !== null) return;
+  const counted = countTime(holds, { hasDeployment: true, waitPoint: null }, draft.event.at.bootMs);
+  if (counted !== holds) change(draft, { holds: counted });
+}
+
+function dropHolds(draft: Draft, isOver: (hold: UpdateState['holds'][number]) => boolean): void {
+  const { holds } = draft.state;
+  if (holds.some(isOver)) change(draft, { holds: holds.filter((hold) => !isOver(hold)) });
+}
+
+function isMapPointName(
+  point: HoldPoint,
+): point is Exclude<HoldPoint, 'Download_Enter' | 'ArtifactRollbackReboot_Enter'> {
+  return point !== 'Download_Enter' && point !== 'ArtifactRollbackReboot_Enter';
+}
+
+/** Whether control maps have a say at the gate the update is at. */
+function isControlled(draft: Draft): boolean {
+  const { work } = FLOW[draft.state.step];
+  return work.kind === 'gate' && isMapPointName(work.point);
+}
+
+function nextRefreshMs(draft: Draft, pool: MapPool, deploymentId: string): number | null {
+  if (!hasMapOf(pool, deploymentId)) return null;
+  const { bootMs } = draft.event.at;
+  const pollMs = draft.state.settings.updatePollIntervalSeconds * 1000;
+  const halfway = nextHalfwayBootMs(pool, deploymentId);
+  const dueMs = Math.min(halfway ?? bootMs + pollMs, bootMs + pollMs);
+  return Math.max(dueMs, bootMs + MIN_REFRESH_MS);
+}
+
+function changeVisit(draft: Draft, changes: Partial<GateVisit>): void {
+  if (draft.state.visit !== null) change(draft, { visit: { ...draft.state.visit, ...changes } });
+}
+
+function silence(nowWallMs: number): NonNullable<GateVisit['unmet']>[number] {
   return {
-    name: 'HoldExpired',
-    message: `nobody released ${point} in time (${reason})`,
-    details: { point, reason },
-  } as const;
+    id: 'conditions',
+    kind: 'condition',
+    owner: '',
+    reasonCode: 'not-known',
+    sinceWallMs: nowWallMs,
+    endsWallMs: 0,
+    isSkippable: false,
+    details: {},
+  };
 }
 
 function blockerNames(blockers: Wait['blockers']): string {

@@ -2,6 +2,7 @@ import {
   announce,
   change,
   changeDeployment,
+  changeSchedule,
   logDeployment,
   order,
   recordFailure,
@@ -17,6 +18,7 @@ import {
   type FlowStep,
   type HistoryEntry,
   type Result,
+  type UpdateState,
 } from './state.ts';
 import {
   FLOW,
@@ -26,7 +28,8 @@ import {
   type Target,
   type Targets,
 } from './transition-table.ts';
-import { arriveAtGate, endWait } from './waiting.ts';
+import { clearExpired, deleteMapsOf } from './control/map-pool.ts';
+import { arriveAtGate, endWait, leaveGate, type GateResult } from './waiting.ts';
 
 /** Walking the table: from a step and the outcome of its work to the next step and the work that it orders. */
 
@@ -40,6 +43,7 @@ const CONDITIONS: Readonly<Record<Condition, (draft: Draft) => boolean>> = {
   'payload-empty': ({ state }) => state.deployment?.artifact?.payloadType === null,
   'same-boot': ({ state, event }) => event.kind === 'ServiceStarted' && event.bootId === state.bootId,
   'has-rebooted': ({ state }) => state.deployment?.hasRebooted === true,
+  'inventory-wanted': ({ state }) => state.schedule.isInventoryWanted,
 };
 
 export function choose(draft: Draft, targets: Targets): Target {
@@ -62,9 +66,18 @@ export function follow(draft: Draft, outcome: Outcome, failure: Failure | null):
     else recordFailure(draft, failure);
   }
   endWait(draft, 'aborted', {});
+  leaveGate(draft);
   const target = choose(draft, targets);
   applyMark(draft, target, failure);
   enter(draft, target.to);
+}
+
+/** Goes where the decision at the present gate leads. */
+export function followGate(draft: Draft, result: GateResult): void {
+  const { next } = FLOW[draft.state.step];
+  if (result === 'passed') follow(draft, 'done', null);
+  if (result === 'refused') follow(draft, 'aborted', null);
+  if (result === 'failed') follow(draft, next.failed === undefined ? 'aborted' : 'failed', null);
 }
 
 /**
@@ -86,7 +99,11 @@ export function enter(draft: Draft, to: FlowStep, isCounted = false): void {
   });
   if (step === 'reboot' || step === 'verify-reboot') changeDeployment(draft, { hasRebooted: true });
   if (step === 'cleanup-after-failure') keepInconsistentName(draft);
+  if (step === 'sync-enter' || step === 'idle-enter') forgetWhatIsOver(draft, step);
+  // Whatever was wanted has been tried; it is for the schedule to ask again, and not at once.
+  if (step === 'sync-error') changeSchedule(draft, { isCheckWanted: false, isInventoryWanted: false });
   if (isBeginning(from, step)) announceStart(draft);
+  if (isCleanup(from) && !isCleanup(step)) forgetMaps(draft);
   if (isFinalReport(step) && from !== step) finishDeployment(draft);
   if (step === 'idle-enter' && isFinalReport(from)) letGoOfFinished(draft);
   if (step === 'idle-enter' || step === 'sync-error') letGoOfOffer(draft);
@@ -99,14 +116,16 @@ export function startWork(draft: Draft): void {
   const { work } = FLOW[state.step];
   const { workId, deployment } = state;
   switch (work.kind) {
-    case 'none':
+    case 'none': {
+      const { isCheckWanted, isInventoryWanted } = state.schedule;
       if (deployment !== null) follow(draft, 'install', null);
+      else if (isInventoryWanted) follow(draft, 'inventory', null);
+      else if (isCheckWanted) follow(draft, 'check', null);
       return;
+    }
     case 'gate': {
       if (deployment === null) return;
-      const result = arriveAtGate(draft, work.point);
-      if (result === 'passed') follow(draft, 'done', null);
-      if (result === 'refused') follow(draft, 'aborted', null);
+      followGate(draft, arriveAtGate(draft, work.point));
       return;
     }
     case 'scripts':
@@ -127,8 +146,10 @@ export function startWork(draft: Draft): void {
       });
       return;
     case 'reboot':
-      if (deployment?.rebootNeed === 'Automatic') order(draft, { kind: 'rebootHost', workId });
-      else {
+      if (deployment?.rebootNeed === 'Automatic') {
+        const isPowerOff = work.action === 'ArtifactReboot' && deployment.rebootMode?.mode === 'poweroff';
+        order(draft, { kind: 'rebootHost', workId, isPowerOff });
+      } else {
         order(draft, {
           kind: 'runModule',
           workId,
@@ -180,7 +201,12 @@ export function startWork(draft: Draft): void {
       order(draft, { kind: 'checkScriptVersion', workId });
       return;
     case 'check-for-deployment':
+      changeSchedule(draft, { isCheckWanted: false });
       order(draft, { kind: 'checkForDeployment', workId });
+      return;
+    case 'send-inventory':
+      changeSchedule(draft, { isInventoryWanted: false });
+      order(draft, { kind: 'sendInventory', workId });
       return;
   }
 }
@@ -256,11 +282,17 @@ function keepInconsistentName(draft: Draft): void {
   });
 }
 
+function isCleanup(step: FlowStep): boolean {
+  const { work } = FLOW[step];
+  return work.kind === 'module' && work.action === 'Cleanup';
+}
+
 /** Coming back to the first gate after a restart is not another beginning. */
 function isBeginning(from: FlowStep, to: FlowStep): boolean {
   return (
     (to === 'download-gate' && FLOW[from].state !== 'Download') ||
-    (to === 'report-already-installed' && from !== to)
+    (to === 'report-already-installed' && from !== to) ||
+    (to === 'report-failure' && FLOW[from].state === 'Sync')
   );
 }
 
@@ -323,11 +355,36 @@ function historyEntry(deployment: Deployment, finishedWallMs: number): HistoryEn
     initiatorUid: deployment.initiatorUid,
     consents: deployment.consents,
     passages: deployment.passages,
+    decisions: deployment.decisions,
   };
+}
+
+/** Source: spec/update-control.md section 3.3; expired maps go at every poll (design/compatibility.md). */
+function forgetWhatIsOver(draft: Draft, step: FlowStep): void {
+  const controlMaps = clearExpired(draft.state.controlMaps);
+  if (controlMaps.length !== draft.state.controlMaps.length) change(draft, { controlMaps });
+  // Between two deployments: what was meant for the one that is over, or has waited in vain for its point.
+  if (step === 'idle-enter' && draft.state.deployment === null) forgetHolds(draft);
+}
+
+function forgetHolds(draft: Draft): void {
+  const { holds } = draft.state;
+  const isOver = ({ isExpired, deploymentId }: UpdateState['holds'][number]): boolean =>
+    isExpired || (deploymentId !== '' && deploymentId === draft.state.deployment?.id);
+  if (holds.some(isOver)) change(draft, { holds: holds.filter((hold) => !isOver(hold)) });
+}
+
+/** A deployment's maps end with its clean-up: spec/update-control.md section 3.3. */
+function forgetMaps(draft: Draft): void {
+  const { deployment, controlMaps } = draft.state;
+  if (deployment === null) return;
+  const left = deleteMapsOf(controlMaps, deployment.id);
+  if (left.length !== controlMaps.length) change(draft, { controlMaps: left });
 }
 
 function letGoOfFinished(draft: Draft): void {
   if (draft.state.deployment === null) return;
+  forgetHolds(draft);
   change(draft, { deployment: null });
   order(draft, { kind: 'closeDeploymentLog' });
 }

@@ -6,10 +6,19 @@ export interface DeploymentOffer {
   readonly deploymentId: string;
   readonly artifactName: string;
   readonly location: ArtifactLocation;
+  /** JSON text of the update control map that came with it, as sent; null = none. */
+  readonly controlMapText: string | null;
 }
 
 /** How a report went: `aborted` = the server has ended the deployment (409); rejected promises are transient. */
 export type ReportOutcome = 'accepted' | 'aborted';
+
+/**
+ * The answer to a refresh of a deployment's control map: its JSON text, or the deployment is over (404).
+ * Source: spec/update-control.md section 6.
+ */
+export type ControlMapAnswer =
+  { readonly kind: 'map'; readonly text: string } | { readonly kind: 'deployment-gone' };
 
 export interface DeploymentServer {
   /** Whether any server is configured; false = every other call rejects. */
@@ -24,4 +33,6 @@ export interface DeploymentServer {
     signal: AbortSignal,
   ): Promise<ReportOutcome>;
   uploadLog(deploymentId: string, lines: AsyncIterable<string>, signal: AbortSignal): Promise<ReportOutcome>;
+  /** Rejects (kind `server`) for every answer that is neither a map nor a 404. */
+  fetchControlMap(deploymentId: string, signal: AbortSignal): Promise<ControlMapAnswer>;
 }

@@ -4,8 +4,8 @@ export interface System {
   /** One line `device_type=…` of the device type file (spec/configuration.md section 2.1); rejects when unknown. */
   deviceType(): Promise<string>;
   /**
-   * Asks the host to reboot and waits to be killed. Rejects (kind `reboot`) when the command fails or when, ten
+   * Asks the host to reboot (or to switch itself off) and waits to be killed. Rejects (kind `reboot`) when the command fails or when, ten
    * minutes later, the process is still alive; with kind `cancelled` on abort.
    */
-  reboot(signal: AbortSignal): Promise<never>;
+  reboot(signal: AbortSignal, options?: { readonly isPowerOff?: boolean }): Promise<never>;
 }

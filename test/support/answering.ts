@@ -36,10 +36,17 @@ export function goodAnswer(effect: Effect): readonly EventBody[] {
             deploymentId: DEPLOYMENT_ID,
             artifactName: NEW_NAME,
             location: { kind: 'url', url: 'http://server/release-2.mender' },
+            controlMapText: null,
           },
           failure: null,
         },
       ];
+    case 'sendInventory':
+      return [{ kind: 'InventorySent', workId: effect.workId, failure: null }];
+    case 'watchConditions':
+      return [{ kind: 'ConditionsReported', workId: effect.workId, unmet: [] }];
+    case 'writeJournal':
+      return [{ kind: 'JournalWritten', seq: effect.entries.at(-1)?.seq ?? 0 }];
     default:
       return [];
   }

@@ -1,5 +1,14 @@
 /** Every kind of event, in each of its variants, as it would come to the work of the present step. */
+import type { UnmetCondition } from '../../src/core/control/condition.ts';
+import {
+  controlMapJson,
+  MAP_ACTIONS,
+  MAP_POINTS,
+  type ControlMap,
+  type MapAction,
+} from '../../src/core/control/control-map.ts';
 import type { EventBody, EventKind } from '../../src/core/event.ts';
+import { HOLD_POINTS } from '../../src/core/hold-point.ts';
 import type { UpdateState } from '../../src/core/state.ts';
 import { ARTIFACT, DEPLOYMENT_ID, NEW_NAME, SERVER_SETTINGS } from './flow-simulator.ts';
 
@@ -15,6 +24,7 @@ export function variantsOf(kind: EventKind, state: UpdateState): readonly EventB
     case 'DownloadFinished':
     case 'AuthorizationFinished':
     case 'ScriptVersionChecked':
+    case 'InventorySent':
       return [
         { kind, workId, failure: null },
         { kind, workId, failure: FAILURE },
@@ -48,15 +58,21 @@ export function variantsOf(kind: EventKind, state: UpdateState): readonly EventB
             deploymentId: DEPLOYMENT_ID,
             artifactName: NEW_NAME,
             location: { kind: 'url', url: 'http://server/release-2.mender' },
+            controlMapText: null,
           },
           failure: null,
         },
       ];
     case 'TimerFired':
       return [{ kind, workId }];
+    case 'CheckPlanned':
+      return [{ kind, nextCheckWallMs: 1_900_000_000_000 }];
+    case 'ServerStandingChanged':
+      return [{ kind, standing: 'unreachable' }];
     case 'SaveFailed':
       return [{ kind, failure: { name: 'Storage', message: 'disk full', details: {} } }];
     case 'CheckRequested':
+    case 'InventoryRequested':
       return [{ kind }];
     case 'InstallRequested':
       return [
@@ -71,7 +87,18 @@ export function variantsOf(kind: EventKind, state: UpdateState): readonly EventB
         },
       ];
     case 'ContinueGiven':
-      return [{ kind, ticket: state.wait?.ticket ?? 'f'.repeat(32), uid: 1000, comment: '' }];
+      return ([null, 'now', 'override'] as const).map((waiver) => ({
+        kind,
+        ticket: ticketOf(state),
+        uid: 1000,
+        comment: '',
+        waiver,
+        rebootMode: null,
+      }));
+    case 'SnoozeGiven':
+      return [{ kind, ticket: ticketOf(state), uid: 1000, seconds: 600 }];
+    case 'SnoozeEndRequested':
+      return [{ kind, uid: 1000 }];
     case 'AbortRequested':
     case 'RollbackRequested':
       return [{ kind, uid: 1000, reason: 'not today' }];
@@ -80,5 +107,114 @@ export function variantsOf(kind: EventKind, state: UpdateState): readonly EventB
       return [{ kind, uid: 1000 }];
     case 'UpdatesSwitched':
       return [true, false].map((isEnabled) => ({ kind, isEnabled, uid: 0 }));
+    case 'HoldAdded':
+      return [
+        holdAdded({ holdId: 'b'.repeat(12) }),
+        holdAdded({ holdId: 'c'.repeat(12), timeoutSeconds: 60 }),
+      ];
+    case 'HoldRefreshed':
+    case 'HoldReleased':
+      return [{ kind, holdId: state.holds[0]?.id ?? 'd'.repeat(12), uid: 1000 }];
+    case 'HolderVanished':
+      return [
+        { kind, connection: state.holds.find(({ connection }) => connection !== '')?.connection ?? ':1.9' },
+      ];
+    case 'ControlMapGiven':
+      return [
+        { kind, uid: 0, map: null },
+        { kind, uid: 0, map: { id: LOCAL_MAP_ID, priority: 0, states: {} } },
+        ...MAP_ACTIONS.map((action) => ({ kind, uid: 0, map: mapOf(action) }) as const),
+      ];
+    case 'ControlMapFetched':
+      return [
+        { kind, workId, answer: { kind: 'map', text: '{}' } },
+        {
+          kind,
+          workId,
+          answer: {
+            kind: 'map',
+            text: controlMapJson({ ...mapOf('pause'), id: state.deployment?.id ?? '' }),
+          },
+        },
+        { kind, workId, answer: { kind: 'deployment-gone' } },
+        { kind, workId, answer: { kind: 'failed', failure: FAILURE, retryAfterSeconds: 0 } },
+      ];
+    case 'ConditionsReported':
+      return [
+        { kind, workId, unmet: [] },
+        { kind, workId, unmet: [unmetCondition({})] },
+      ];
+    case 'HealthReported':
+      return (['ok', 'failed'] as const).map((verdict) => ({
+        kind,
+        checker: 'app',
+        verdict,
+        message: '',
+        uid: 0,
+      }));
+    case 'AlarmRang':
+      return [{ kind }];
+    case 'JournalWritten':
+      return [{ kind, seq: state.journal.lastSeq }];
   }
+}
+
+export const LOCAL_MAP_ID = '01234567-89ab-cdef-0123-456789abcdef';
+
+function ticketOf({ wait }: UpdateState): string {
+  return wait === null || wait.ticket === '' ? 'f'.repeat(32) : wait.ticket;
+}
+
+/** A map that says the same at all three points. */
+function mapOf(action: MapAction): ControlMap {
+  const rule = {
+    action,
+    onMapExpire: action === 'pause' ? 'fail' : action,
+    onActionExecuted: action,
+  } as const;
+  return {
+    id: LOCAL_MAP_ID,
+    priority: 0,
+    states: Object.fromEntries(MAP_POINTS.map((point) => [point, rule])),
+  };
+}
+
+/** A hold everywhere, bound to `bus/:1.7`, unless told otherwise. */
+export function holdAdded(
+  changes: Partial<Extract<EventBody, { kind: 'HoldAdded' }>>,
+): Extract<EventBody, { kind: 'HoldAdded' }> {
+  const isBound = (changes.timeoutSeconds ?? 0) === 0;
+  return {
+    kind: 'HoldAdded',
+    holdId: 'a'.repeat(12),
+    points: HOLD_POINTS,
+    why: 'brewing',
+    timeoutSeconds: 0,
+    onExpire: 'continue',
+    priority: 0,
+    appId: '',
+    deploymentId: '',
+    action: 'pause',
+    isOnce: false,
+    owner: 'CoffeeApp',
+    pid: 77,
+    uid: 1000,
+    app: 'coffee',
+    ...(isBound && { connection: 'bus/:1.7' }),
+    ...changes,
+  };
+}
+
+export function unmetCondition(changes: Partial<UnmetCondition>): UnmetCondition {
+  return {
+    id: 'window',
+    kind: 'window',
+    owner: '',
+    reasonCode: 'outside-window',
+    sinceWallMs: 5,
+    endsWallMs: 0,
+    isSkippable: true,
+    details: {},
+    ...changes,
+  };
 }

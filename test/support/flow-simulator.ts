@@ -3,9 +3,12 @@
  * at any work and right after any save. Does what app/machine.ts and app/effects.ts do, without time and processes.
  */
 import { decide, type Command } from '../../src/core/command.ts';
+import type { UnmetCondition } from '../../src/core/control/condition.ts';
+import type { DecisionEntry } from '../../src/core/control/journal.ts';
 import type { Effect, Notice, ServerStatus } from '../../src/core/effect.ts';
 import type { Failure } from '../../src/core/errors.ts';
 import type { EventBody, UpdateEvent } from '../../src/core/event.ts';
+import type { HoldPoint } from '../../src/core/hold-point.ts';
 import { DEFAULT_FLOW_SETTINGS, type FlowSettings } from '../../src/core/settings.ts';
 import { initialState, type ArtifactSummary, type FlowStep, type UpdateState } from '../../src/core/state.ts';
 import { needsSaving, transition } from '../../src/core/transition.ts';
@@ -50,7 +53,15 @@ export interface SimulatorOptions {
   /** Whether a kill takes the device down with it. */
   readonly killReboots?: boolean;
   readonly store?: UpdateState;
+  /** What comes with the offer; null = no map. */
+  readonly offeredMap?: string | null;
+  /** The server's answers to refreshes of its map, in order; the last one again and again. */
+  readonly mapAnswers?: readonly MapAnswer[];
+  /** What is not met, as found out at each moment it is asked for; null = no answer ever. */
+  readonly conditions?: (point: HoldPoint) => readonly UnmetCondition[] | null;
 }
+
+export type MapAnswer = Extract<EventBody, { kind: 'ControlMapFetched' }>['answer'];
 
 export interface SimulatedTick {
   readonly event: UpdateEvent;
@@ -83,6 +94,16 @@ export class FlowSimulator {
   readonly saves: string[] = [];
   readonly jobs: Job[] = [];
   timer: { readonly workId: number; readonly dueMs: number } | null = null;
+  /** When holds and maps are due, boot time. */
+  alarmMs: number | null = null;
+  /** Connections whose end is watched for. */
+  readonly watchedHolders = new Set<string>();
+  watchedPoint: { readonly workId: number; readonly point: HoldPoint } | null = null;
+  /** The journal file. */
+  readonly journal: DecisionEntry[] = [];
+  isJournalBroken = false;
+  /** Complaints about effects that make no sense. */
+  readonly nonsense: string[] = [];
   delaysMs: number[] = [];
   kills = 0;
   wallMs = Date.UTC(2031, 1, 3);
@@ -95,6 +116,8 @@ export class FlowSimulator {
   #works = 0;
   #nonce = 0;
   #isSuspended = false;
+  #writes: (readonly DecisionEntry[])[] = [];
+  #fetches = 0;
 
   constructor(options: SimulatorOptions = {}) {
     this.#options = options;
@@ -134,6 +157,10 @@ export class FlowSimulator {
     this.kills += 1;
     this.jobs.length = 0;
     this.timer = null;
+    this.alarmMs = null;
+    this.watchedHolders.clear();
+    this.watchedPoint = null;
+    this.#writes = [];
     this.#isSuspended = false;
     if (how.settings) this.#settings = how.settings;
     if (how.reboots) {
@@ -149,11 +176,13 @@ export class FlowSimulator {
 
   /** What a client asks for: refusals throw their name. */
   command(command: Command): string {
-    const decision = decide(this.state, command);
+    const decision = decide(this.state, command, this.bootMs);
     if (decision.kind === 'refused') throw new Error(decision.refusal.name);
     if (decision.kind === 'answered') return decision.reply;
     this.dispatch(decision.event);
-    return decision.reply(this.state);
+    const reply = decision.reply(this.state);
+    if (typeof reply !== 'string') throw new Error(reply.name);
+    return reply;
   }
 
   installLocal(artifact: ArtifactSummary | null = this.artifact): this {
@@ -176,6 +205,7 @@ export class FlowSimulator {
   /** Lets everything that is under way finish, until a wait, idle, or a timer. */
   run(until: (simulator: FlowSimulator) => boolean = () => false): this {
     let guard = 0;
+    this.writeJournal();
     while (this.jobs.length > 0 && !until(this)) {
       if (++guard > 2_000) throw new Error(`no end in ${this.step}: ${this.trace.slice(-20).join(' ')}`);
       const index = this.jobs.findIndex(
@@ -184,8 +214,25 @@ export class FlowSimulator {
       const [job] = this.jobs.splice(index, index < 0 ? 0 : 1);
       if (!job) return this;
       this.#finish(job);
+      this.writeJournal();
     }
     return this;
+  }
+
+  /** The journal file takes in what was ordered, without what it has. */
+  writeJournal(): void {
+    for (const entries of this.#writes.splice(0)) {
+      if (this.isJournalBroken) continue;
+      const lastSeq = this.journal.at(-1)?.seq ?? 0;
+      this.journal.push(...entries.filter(({ seq }) => seq > lastSeq));
+      this.dispatch({ kind: 'JournalWritten', seq: this.journal.at(-1)?.seq ?? 0 });
+    }
+  }
+
+  /** Something about the conditions has changed. */
+  report(unmet: readonly UnmetCondition[]): void {
+    if (this.watchedPoint === null) throw new Error('nobody watches the conditions');
+    this.dispatch({ kind: 'ConditionsReported', workId: this.watchedPoint.workId, unmet });
   }
 
   /** Ends one piece of work, with a fault or without; the scripted faults are not asked. */
@@ -215,12 +262,23 @@ export class FlowSimulator {
     this.dispatch({ kind: 'TimerFired', workId: timer.workId });
   }
 
+  ringAlarm(): void {
+    if (this.alarmMs === null) throw new Error('no alarm is set');
+    this.passTime(Math.max(0, this.alarmMs - this.bootMs));
+    this.alarmMs = null;
+    this.dispatch({ kind: 'AlarmRang' });
+  }
+
   /** Time passes, and every timer that falls due fires. */
-  advance(ms: number): this {
+  advance(ms: number, runsWork = true): this {
     const untilMs = this.bootMs + ms;
-    while (this.timer !== null && this.timer.dueMs <= untilMs) {
-      this.fireTimer();
-      this.run();
+    for (let turns = 0; ; turns += 1) {
+      if (turns > 100_000) throw new Error(`time stands still in ${this.step}`);
+      const timerMs = this.timer?.dueMs ?? Infinity;
+      if (Math.min(timerMs, this.alarmMs ?? Infinity) > untilMs) break;
+      if (timerMs <= (this.alarmMs ?? Infinity)) this.fireTimer();
+      else this.ringAlarm();
+      if (runsWork) this.run();
     }
     this.passTime(Math.max(0, untilMs - this.bootMs));
     return this;
@@ -303,6 +361,24 @@ export class FlowSimulator {
       case 'resumeDownload':
         this.#isSuspended = effect.kind === 'suspendDownload';
         return;
+      case 'setAlarm':
+        this.alarmMs = effect.delayMs === null ? null : this.bootMs + effect.delayMs;
+        return;
+      case 'watchHolder':
+        if (this.watchedHolders.has(effect.connection)) this.nonsense.push(`${effect.connection} twice`);
+        this.watchedHolders.add(effect.connection);
+        return;
+      case 'unwatchHolder':
+        if (!this.watchedHolders.delete(effect.connection))
+          this.nonsense.push(`${effect.connection} unwatched`);
+        return;
+      case 'unwatchConditions':
+        if (this.watchedPoint === null) this.nonsense.push('conditions unwatched');
+        this.watchedPoint = null;
+        return;
+      case 'writeJournal':
+        this.#writes.push(effect.entries);
+        return;
       case 'openDeploymentLog':
       case 'logDeployment':
       case 'closeDeploymentLog':
@@ -311,6 +387,7 @@ export class FlowSimulator {
         const call = callOf(effect);
         if (!isUnlisted(call)) this.trace.push(call);
         if (effect.kind === 'download') this.#isSuspended = effect.isSuspended;
+        if (effect.kind === 'watchConditions') this.watchedPoint = effect;
         this.jobs.push({ effect, call, fault: this.#fault(effect, call), isCancelled: false });
         this.#works += 1;
       }
@@ -365,6 +442,9 @@ export class FlowSimulator {
       case 'checkScriptVersion':
         this.dispatch({ kind: 'ScriptVersionChecked', workId, failure });
         return;
+      case 'sendInventory':
+        this.dispatch({ kind: 'InventorySent', workId, failure });
+        return;
       case 'checkForDeployment':
         this.dispatch({
           kind: 'DeploymentCheckFinished',
@@ -376,6 +456,14 @@ export class FlowSimulator {
       case 'reportStatus':
         this.#finishReport(job, job.effect);
         return;
+      case 'fetchControlMap':
+        this.dispatch({ kind: 'ControlMapFetched', workId, answer: this.#mapAnswer(failure) });
+        return;
+      case 'watchConditions': {
+        const unmet = (this.#options.conditions ?? (() => []))(job.effect.point);
+        if (unmet !== null) this.dispatch({ kind: 'ConditionsReported', workId, unmet });
+        return;
+      }
       case 'download':
         this.#finishDownload(job, failure);
         return;
@@ -385,7 +473,18 @@ export class FlowSimulator {
   #offer() {
     if (this.reports.some(({ status, outcome }) => outcome === 'accepted' && isFinal(status))) return null;
     const location = { kind: 'url', url: 'http://server/release-2.mender' } as const;
-    return { deploymentId: DEPLOYMENT_ID, artifactName: NEW_NAME, location };
+    const controlMapText = this.#options.offeredMap ?? null;
+    return { deploymentId: DEPLOYMENT_ID, artifactName: NEW_NAME, location, controlMapText };
+  }
+
+  #mapAnswer(failure: Failure | null): MapAnswer {
+    if (failure !== null) return { kind: 'failed', failure, retryAfterSeconds: 0 };
+    const { mapAnswers = [] } = this.#options;
+    const answer = mapAnswers[Math.min(this.#fetches, mapAnswers.length - 1)];
+    this.#fetches += 1;
+    if (answer) return answer;
+    const text = this.#options.offeredMap;
+    return text == null ? { kind: 'deployment-gone' } : { kind: 'map', text };
   }
 
   #finishReport(job: Job, effect: Extract<Effect, { kind: 'reportStatus' }>): void {
@@ -424,7 +523,7 @@ export function isFinal(status: ServerStatus): boolean {
 }
 
 function isClientRequest({ kind }: UpdateEvent): boolean {
-  return /Requested$|^ContinueGiven$|^UpdatesSwitched$/.test(kind);
+  return /Requested$|Given$|^UpdatesSwitched$|^Hold(Added|Refreshed|Released)$|^HealthReported$/.test(kind);
 }
 
 function isOnlyTold({ kind }: Effect): boolean {

@@ -1,6 +1,7 @@
 /** Brings the simulated update flow to any of its steps, with that step's work under way. */
 import { HOLD_POINTS, type HoldPoint, type HoldPointSettings } from '../../src/core/hold-point.ts';
 import type { FlowSettings } from '../../src/core/settings.ts';
+import { snapshotOf, type Snapshot } from '../../src/core/snapshot.ts';
 import { initialState, type FlowStep, type UpdateState } from '../../src/core/state.ts';
 import { FLOW } from '../../src/core/transition-table.ts';
 import { FlowSimulator, NEW_NAME, OLD, SERVER_SETTINGS, type SimulatorOptions } from './flow-simulator.ts';
@@ -72,8 +73,9 @@ export function goTo(simulator: FlowSimulator, step: FlowStep): void {
     simulator.run((running) => running.step === step);
     if (simulator.step === step) return;
     if (simulator.state.wait !== null) continueNow(simulator);
-    else if (simulator.step === 'idle') simulator.dispatch({ kind: 'CheckRequested' });
-    else if (simulator.timer !== null) simulator.fireTimer();
+    else if (simulator.step === 'idle') {
+      simulator.dispatch({ kind: step === 'sync-inventory' ? 'InventoryRequested' : 'CheckRequested' });
+    } else if (simulator.timer !== null) simulator.fireTimer();
   }
 }
 
@@ -90,12 +92,35 @@ export function finish(simulator: FlowSimulator, checks = 1): FlowSimulator {
       if (simulator.step === 'idle') return simulator;
       if (simulator.jobs.length === 0) throw new Error(`stuck in ${simulator.step}`);
     }
-    const { deployment, updatesSwitch, wait } = simulator.state;
-    if (updatesSwitch === false) simulator.dispatch({ kind: 'UpdatesSwitched', isEnabled: true, uid: 0 });
-    else if (deployment?.pause) simulator.command({ kind: 'Resume', deploymentId: deployment.id, uid: 0 });
-    else if (wait) continueNow(simulator);
+    clearTheWay(simulator);
   }
   throw new Error(`no end in ${simulator.step}`);
+}
+
+/** Lets go of one thing that the update waits for. */
+function clearTheWay(simulator: FlowSimulator): void {
+  const { deployment, updatesSwitch, wait, visit, holds, controlMaps, settings } = simulator.state;
+  if (updatesSwitch === false) simulator.dispatch({ kind: 'UpdatesSwitched', isEnabled: true, uid: 0 });
+  else if (deployment?.pause) simulator.command({ kind: 'Resume', deploymentId: deployment.id, uid: 0 });
+  else if (holds[0]) simulator.dispatch({ kind: 'HoldReleased', holdId: holds[0].id, uid: 0 });
+  else if (controlMaps[0]) {
+    simulator.dispatch({ kind: 'ControlMapGiven', map: { ...controlMaps[0], states: {} }, uid: 0 });
+  } else if (visit?.unmet != null && visit.unmet.length > 0) simulator.report([]);
+  else if (wait?.ticket === '') simulator.dispatch({ kind: 'SnoozeEndRequested', uid: 0 });
+  else if (wait?.blockers.some(({ kind }) => kind === 'health')) {
+    for (const checker of settings.health.checkers) {
+      simulator.dispatch({ kind: 'HealthReported', checker, verdict: 'ok', message: '', uid: 0 });
+    }
+  } else if (wait !== null && wait.blockers.every(({ id }) => id === 'map-refresh')) simulator.fireTimer();
+  else if (wait?.blockers.some(({ kind }) => kind === 'reboot')) {
+    const { ticket } = wait;
+    simulator.command({ kind: 'Continue', ticket, uid: 1000, comment: '', rebootMode: 'reboot' });
+  } else if (wait !== null) continueNow(simulator);
+}
+
+/** What clients are shown. */
+export function shownOf({ state, wallMs, bootMs }: FlowSimulator): Snapshot {
+  return snapshotOf(state, { wallMs, bootMs });
 }
 
 export function outcomeOf({ state: { installed } }: FlowSimulator): string {

@@ -67,6 +67,12 @@ export function callOf(effect: Effect): string {
       return 'script-version';
     case 'checkForDeployment':
       return 'check';
+    case 'sendInventory':
+      return 'inventory';
+    case 'fetchControlMap':
+      return 'map';
+    case 'watchConditions':
+      return 'conditions';
     default:
       return '';
   }
@@ -74,7 +80,7 @@ export function callOf(effect: Effect): string {
 
 /** Calls that a scenario's chain does not list. */
 export function isUnlisted(call: string): boolean {
-  return ['', 'authorize', 'script-version', 'check'].includes(call);
+  return ['', 'authorize', 'script-version', 'check', 'inventory', 'map', 'conditions'].includes(call);
 }
 
 export class SimulatedDevice {

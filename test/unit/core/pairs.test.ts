@@ -3,7 +3,7 @@ import { EVENT_KINDS, type EventBody, type EventKind } from '../../../src/core/e
 import { FLOW_STEPS, type FlowStep, type UpdateState } from '../../../src/core/state.ts';
 import { transition } from '../../../src/core/transition.ts';
 import { FLOW, WORK_EVENTS } from '../../../src/core/transition-table.ts';
-import { variantsOf } from '../../support/flow-events.ts';
+import { holdAdded, variantsOf } from '../../support/flow-events.ts';
 import { reach } from '../../support/flow-steps.ts';
 import { readScenarios } from '../../support/scenario-rules.ts';
 
@@ -15,11 +15,36 @@ const { reasons, steps } = readScenarios<{
 
 const AT = { at: { wallMs: Date.UTC(2031, 1, 4), bootMs: 100_000 }, nonce: 'e'.repeat(32) };
 
+/** The state in the step with what the event is about, where that is not the flow itself. */
 function states(step: FlowStep, kind: EventKind): UpdateState {
   const simulator = reach(step);
   const { deployment } = simulator.state;
-  if (kind !== 'ResumeRequested' || deployment === null) return simulator.state;
-  return { ...simulator.state, deployment: { ...deployment, pause: { uid: 1000, sinceWallMs: 0 } } };
+  switch (kind) {
+    case 'ResumeRequested':
+      if (deployment === null) return simulator.state;
+      return { ...simulator.state, deployment: { ...deployment, pause: { uid: 1000, sinceWallMs: 0 } } };
+    case 'HoldRefreshed':
+      simulator.dispatch(holdAdded({ timeoutSeconds: 600 }));
+      return simulator.state;
+    case 'HoldReleased':
+    case 'HolderVanished':
+      simulator.dispatch(holdAdded({}));
+      return simulator.state;
+    case 'AlarmRang': {
+      const [pause] = variantsOf('ControlMapGiven', simulator.state).slice(-2);
+      if (pause) simulator.dispatch(pause);
+      const due = { expiresBootMs: AT.at.bootMs - 1 };
+      return {
+        ...simulator.state,
+        controlMaps: simulator.state.controlMaps.map((map) => ({ ...map, ...due })),
+      };
+    }
+    case 'JournalWritten':
+      simulator.dispatch({ kind: 'UpdatesSwitched', isEnabled: true, uid: 0 });
+      return simulator.state;
+    default:
+      return simulator.state;
+  }
 }
 
 function changes(state: UpdateState, body: EventBody): boolean {

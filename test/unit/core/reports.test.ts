@@ -1,9 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { paceOf, progressDownloaded, progressStarted } from '../../../src/core/progress.ts';
 import { HISTORY_LIMIT } from '../../../src/core/state.ts';
-import { snapshotOf } from '../../../src/core/snapshot.ts';
 import { DEPLOYMENT_ID, FlowSimulator, isFinal, SERVER_SETTINGS } from '../../support/flow-simulator.ts';
-import { finish, outcomeOf, reach } from '../../support/flow-steps.ts';
+import { finish, outcomeOf, reach, shownOf } from '../../support/flow-steps.ts';
 
 const MINUTES = [1, 1, 1, 2, 2, 2, 4, 4, 4, 5, 5, 5];
 const MINUTE_MS = 60_000;
@@ -188,14 +187,14 @@ describe('the history', () => {
 
   it('is the last result until the next deployment starts, and again when that is over', () => {
     const simulator = new FlowSimulator({ faults: [{ kind: 'error', where: 'I' }] }).boot().runOut(1);
-    expect(snapshotOf(simulator.state)).toMatchObject({
+    expect(shownOf(simulator)).toMatchObject({
       lastResult: 'rolled-back',
       lastErrorName: 'UpdateModule',
     });
     simulator.installLocal();
-    expect(snapshotOf(simulator.state)).toMatchObject({ lastResult: 'none', lastErrorName: '' });
+    expect(shownOf(simulator)).toMatchObject({ lastResult: 'none', lastErrorName: '' });
     simulator.runOut();
-    expect(snapshotOf(simulator.state)).toMatchObject({ lastResult: 'success', lastErrorName: '' });
+    expect(shownOf(simulator)).toMatchObject({ lastResult: 'success', lastErrorName: '' });
   });
 });
 

@@ -29,6 +29,8 @@ const UNTIL_COMMIT: readonly FlowStep[] = [
 ];
 const ABORTABLE = [...BEFORE_INSTALL, ...INSTALLING, ...UNTIL_COMMIT];
 
+const NOW = 60_000;
+
 type End = 'Abort' | 'Rollback';
 const order = (kind: End): Command => ({ kind, deploymentId: DEPLOYMENT_ID, uid: 1000, reason: 'no' });
 const cases = FLOW_STEPS.flatMap((step) =>
@@ -43,7 +45,7 @@ const allowed = cases.filter(({ isAllowed }) => isAllowed);
 describe('a request to end the update', () => {
   it.each(cases)('$kind in $step is allowed: $isAllowed', ({ step, kind, isAllowed }) => {
     const { state } = reach(step);
-    const decision = decide(state, order(kind));
+    const decision = decide(state, order(kind), NOW);
     expect(decision.kind).toBe(isAllowed ? 'accepted' : 'refused');
     expect(allowedActions(state).includes(kind === 'Abort' ? 'abort' : 'rollback')).toBe(isAllowed);
     if (decision.kind !== 'refused') return;
@@ -228,7 +230,7 @@ describe('every action', () => {
     (step) => {
       const { state } = reach(step);
       for (const [action, command] of Object.entries(commands(state.wait?.ticket ?? 'a'.repeat(32)))) {
-        const isAccepted = decide(state, command).kind === 'accepted';
+        const isAccepted = decide(state, command, NOW).kind === 'accepted';
         expect([action, isAccepted]).toEqual([action, (allowedActions(state) as string[]).includes(action)]);
       }
     },
@@ -237,7 +239,7 @@ describe('every action', () => {
   it('about another deployment is refused with the id of the present one', () => {
     const { state } = reach('install-gate');
     for (const kind of ['Abort', 'Rollback', 'Pause', 'Resume'] as const) {
-      const decision = decide(state, { kind, deploymentId: 'another', uid: 0, reason: '' });
+      const decision = decide(state, { kind, deploymentId: 'another', uid: 0, reason: '' }, NOW);
       expect(decision).toMatchObject({
         kind: 'refused',
         refusal: { name: 'UnknownDeployment', details: { 'deployment-id': DEPLOYMENT_ID } },
@@ -252,18 +254,21 @@ describe('every action', () => {
       { kind: 'Abort', deploymentId: DEPLOYMENT_ID, uid: 0, reason: text },
       { kind: 'Continue', ticket, uid: 0, comment: text },
     ] as const) {
-      expect(decide(state, command)).toMatchObject({ kind: 'refused', refusal: { name: 'InvalidArgs' } });
+      expect(decide(state, command, NOW)).toMatchObject({
+        kind: 'refused',
+        refusal: { name: 'InvalidArgs' },
+      });
     }
-    expect(decide(state, { kind: 'Continue', ticket, uid: 0, comment: '😀'.repeat(200) }).kind).toBe(
+    expect(decide(state, { kind: 'Continue', ticket, uid: 0, comment: '😀'.repeat(200) }, NOW).kind).toBe(
       'accepted',
     );
   });
 
-  it('gives the answer "recorded", not "proceeding", when the wait ends otherwise at that moment', () => {
+  it('is told that its ticket is stale when the wait ends otherwise at that moment', () => {
     const simulator = reach('install-gate');
     simulator.command({ kind: 'Pause', deploymentId: DEPLOYMENT_ID, uid: 1000 });
     simulator.passTime(8 * 24 * 3600 * 1000);
-    expect(continueNow(simulator)).toBe('recorded');
+    expect(() => continueNow(simulator)).toThrow('StaleTicket');
     expect(simulator.state.wait).toBeNull();
     finish(simulator);
     expect(simulator.state.history[0]?.failure?.name).toBe('HoldExpired');

@@ -16,9 +16,16 @@ import {
 /** Steps that are entered with a deployment on its way, so that entering them is stored. */
 const stored = FLOW_STEPS.filter(
   (step) =>
-    !['idle-enter', 'idle', 'idle-leave', 'sync-enter', 'sync', 'sync-error', 'commit-reverify'].includes(
-      step,
-    ),
+    ![
+      'idle-enter',
+      'idle',
+      'idle-leave',
+      'sync-enter',
+      'sync',
+      'sync-inventory',
+      'sync-error',
+      'commit-reverify',
+    ].includes(step),
 );
 
 /** Runs until `step` is entered and that save fails; later saves fail too when broken for good. */
@@ -38,7 +45,8 @@ function enterBroken(step: FlowStep, isForGood: boolean): FlowSimulator {
   simulator.boot();
   for (let turns = 0; turns < 30 && !isStruck; turns += 1) {
     simulator.run(() => isStruck);
-    if (simulator.step === 'idle' && !isStruck) simulator.dispatch({ kind: 'CheckRequested' });
+    if (simulator.step === 'idle' && !isStruck)
+      simulator.dispatch({ kind: step === 'sync-inventory' ? 'InventoryRequested' : 'CheckRequested' });
   }
   if (!isStruck) throw new Error(`${step} was not reached`);
   return simulator;

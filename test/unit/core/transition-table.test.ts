@@ -16,7 +16,7 @@ const rows = FLOW_STEPS.map((step): [FlowStep, FlowRow] => [step, FLOW[step]]);
 
 /** What each kind of work can come to; a row must answer each of these, and no other. */
 const OUTCOMES: Readonly<Record<Work['kind'], readonly Outcome[]>> = {
-  none: ['install', 'check'],
+  none: ['install', 'check', 'inventory'],
   scripts: ['done', 'failed'],
   module: ['done', 'failed'],
   reboot: ['done', 'failed'],
@@ -27,7 +27,9 @@ const OUTCOMES: Readonly<Record<Work['kind'], readonly Outcome[]>> = {
   report: ['done', 'aborted'],
   authorize: ['done', 'failed'],
   'check-script-version': ['done', 'failed'],
-  'check-for-deployment': ['offered', 'done', 'failed'],
+  'send-inventory': ['done', 'failed'],
+  // aborted: the offer has a control map that is none.
+  'check-for-deployment': ['offered', 'done', 'failed', 'aborted'],
 };
 
 function listed(targets: Targets): readonly (FlowStep | Target)[] {
@@ -40,7 +42,12 @@ function steps(targets: Targets): readonly FlowStep[] {
 
 function outcomesOf({ work }: FlowRow): readonly Outcome[] {
   const more: readonly Outcome[] =
-    work.kind === 'report' && work.delivery !== 'best-effort' ? ['undelivered'] : [];
+    work.kind === 'report' && work.delivery !== 'best-effort'
+      ? ['undelivered']
+      : // A control map's no: elsewhere it leads where every other no leads.
+        work.kind === 'gate' && work.point === 'ArtifactInstall_Enter'
+        ? ['failed']
+        : [];
   return [...OUTCOMES[work.kind], ...more];
 }
 

@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { WaitOutcome } from '../../../src/core/effect.ts';
 import { HOLD_POINTS, type HoldPoint } from '../../../src/core/hold-point.ts';
-import { snapshotOf } from '../../../src/core/snapshot.ts';
 import type { FlowStep } from '../../../src/core/state.ts';
 import { DEPLOYMENT_ID, FlowSimulator } from '../../support/flow-simulator.ts';
 import {
@@ -12,6 +11,7 @@ import {
   goTo,
   outcomeOf,
   reach,
+  shownOf,
   withPoint,
 } from '../../support/flow-steps.ts';
 
@@ -55,7 +55,7 @@ describe.each(gates)('at $point', ({ point, step, isWayBack }) => {
     expect(simulator.step).toBe(step);
     expect(trace.filter((entry) => !entry.startsWith('[pause'))).toEqual(before);
     expect(simulator.state.wait?.blockers.map(({ kind }) => kind)).toEqual(['consent']);
-    expect(snapshotOf(simulator.state)).toMatchObject({ activity: 'waiting', waitPoint: point, step: point });
+    expect(shownOf(simulator)).toMatchObject({ activity: 'waiting', waitPoint: point, step: point });
   });
 
   it('goes on after Continue, with the reason stored before anything else runs', () => {
@@ -98,7 +98,7 @@ describe.each(gates)('at $point', ({ point, step, isWayBack }) => {
     simulator.command(resume);
     expect(simulator.state.wait).toBeNull();
     expect(reasonsAt(simulator, point)).toEqual(['consent-uid-1000']);
-    expect(waitEnds(simulator)).toEqual(['unblocked']);
+    expect(waitEnds(simulator)).toEqual(['continued']);
   });
 
   it.each([false, true])('keeps a given consent over a restart (another boot: %s)', (reboots) => {
@@ -189,7 +189,7 @@ describe.each(gates)('at $point', ({ point, step, isWayBack }) => {
     simulator.run();
     simulator.advance(30 * DAY_MS);
     expect(simulator.step).toBe(step);
-    expect(snapshotOf(simulator.state)).toMatchObject({ waitDeadlineUsec: 0, waitDeadlineBootUsec: 0 });
+    expect(shownOf(simulator)).toMatchObject({ waitDeadlineUsec: 0, waitDeadlineBootUsec: 0 });
     expect(simulator.state.wait?.blockers[0]?.details).toMatchObject({ limit: 'no-limit-by-policy' });
   });
 
@@ -307,7 +307,7 @@ describe('a wait', () => {
     expect(simulator.jobs.map(({ call }) => call)).toEqual(['VR']);
     simulator.run();
     expect(simulator.step).toBe('commit-gate');
-    expect(snapshotOf(simulator.state).deployment).toMatchObject({ notice: 'rebooted-while-uncommitted' });
+    expect(shownOf(simulator).deployment).toMatchObject({ notice: 'rebooted-while-uncommitted' });
     simulator.restart({ reboots: false });
     expect(simulator.state.wait?.notice).toBe('rebooted-while-uncommitted');
     expect(outcomeOf(finish(simulator))).toBe('ok');
@@ -405,7 +405,7 @@ describe('a pause', () => {
       const simulator = reach('install-gate');
       simulator.command(pause);
       simulator.restart({ reboots });
-      expect(snapshotOf(simulator.state).isPaused).toBe(true);
+      expect(shownOf(simulator).isPaused).toBe(true);
       expect(simulator.state.wait?.blockers.map(({ kind }) => kind)).toEqual(['consent', 'pause']);
     }
   });
