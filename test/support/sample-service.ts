@@ -17,7 +17,6 @@ import { RecordingLog } from './recording-log.ts';
 const MAIN = 'io.holdpoint.Update1';
 const INSTALL = `${MAIN}.Install`;
 const HISTORY = `${MAIN}.History`;
-const HOLDS = `${MAIN}.Holds`;
 
 export interface SampleOptions {
   readonly address: string;
@@ -71,19 +70,7 @@ export class SampleService {
       table: loadHoldpointTable(),
       handlers: this.#handlers(),
       properties: () => ({ [MAIN]: this.properties }),
-      notBuilt: new Set([
-        `${MAIN}.Snooze`,
-        `${MAIN}.CanDo`,
-        `${MAIN}.SendInventory`,
-        `${HOLDS}.Holds`,
-        `${HOLDS}.Hold`,
-        `${HOLDS}.AddHold`,
-        `${HOLDS}.RefreshHold`,
-        `${HOLDS}.ReleaseHold`,
-        `${HOLDS}.SetControlMap`,
-        `${HOLDS}.ReportHealth`,
-        `${INSTALL}.InstallUrl`,
-      ]),
+      notBuilt: this.#notBuilt(),
       authorise: authorise ?? rootOrReading,
     };
     this.limiter = new RateLimiter({ burst, perSecond: 1, nowMs: () => performance.now() });
@@ -112,6 +99,19 @@ export class SampleService {
     this.release();
     this.emitter.close();
     this.bus.close();
+  }
+
+  /** All that the XML has beyond the sample. */
+  #notBuilt(): ReadonlySet<string> {
+    const built = new Set([
+      ...Object.keys(this.#handlers()),
+      ...Object.keys(this.properties).map((property) => `${MAIN}.${property}`),
+    ]);
+    const interfaces = [...loadHoldpointTable().interfaces.values()];
+    const promised = interfaces.flatMap(({ name, methods, properties }) =>
+      [...methods.keys(), ...properties.keys()].map((member) => `${name}.${member}`),
+    );
+    return new Set(promised.filter((member) => !built.has(member)));
   }
 
   #handlers(): Readonly<Record<string, Handler>> {

@@ -1,8 +1,11 @@
 import { readFile } from 'node:fs/promises';
+import type { AccessAction } from '../../core/access.ts';
 import { UpdateError } from '../../core/errors.ts';
 import { refuse, RefusedCall } from '../../core/refusal.ts';
 import type { Log } from '../../ports/log.ts';
-import type { Verdict } from './authorise.ts';
+import type { AuthorisationRequest, Verdict } from './authorise.ts';
+import type { Credentials } from './caller.ts';
+import { frozen } from './frozen.ts';
 import { errorReplyOf, PROTOCOL_ERROR_NAMES, refusalReply, type ErrorReply } from './errors.ts';
 import type { IncomingCall } from './incoming-call.ts';
 import type { RateLimiter } from './rate-limit.ts';
@@ -11,7 +14,6 @@ import {
   checkServedObject,
   notBuiltText,
   propertyValue,
-  type HandlerCall,
   type PropertyTables,
   type ServedObject,
 } from './served-object.ts';
@@ -28,8 +30,8 @@ import type { InterfaceEntry, MethodEntry } from './xml-table.ts';
 
 /**
  * Answers every incoming call, the standard interfaces included, from the tables of the served objects. The order
- * is fixed: rate, size, object, interface, method, signature, who calls, may they, arguments, and only then the
- * handler. Each call gets exactly one reply, whatever the handler does; calls run side by side.
+ * is fixed: rate, size, object, interface, method, signature, who calls, the object's precheck, may they, arguments, and
+ * only then the handler. Each call gets exactly one reply, whatever the handler does; calls run side by side.
  */
 export interface DispatcherOptions {
   readonly objects: readonly ServedObject[];
@@ -156,26 +158,33 @@ export class Dispatcher {
       const text = `${key}: found arguments of type "${call.signature}", expected "${method.inSignature}"`;
       throw new RefusedCall(refuse('InvalidArgs', text));
     }
-    const uid = await call.senderUid();
-    if (uid === null) throw new RefusedCall(refuse('AccessDenied', 'It cannot be told who is calling'));
-    const request = requestOf(call, owner, method, uid);
+    const caller = await call.credentials();
+    if (caller === null) throw new RefusedCall(refuse('AccessDenied', 'It cannot be told who is calling'));
+    const request = requestOf(call, owner, method, caller);
+    let action: AccessAction | null = null;
     if (object !== null) {
+      object.precheck?.(request);
       const verdict = await this.#authorise(object, request);
-      if (!verdict.isAllowed) throw new RefusedCall(refuse(verdict.refusal, verdict.message));
+      object.precheck?.(request);
+      if (!verdict.isAllowed) {
+        throw new RefusedCall(refuse(verdict.refusal, verdict.message, verdict.details));
+      }
+      action = verdict.action ?? null;
     }
     if (STANDARD_TABLE.interfaces.has(owner.name)) return this.#runStandard(object, request);
     if (object?.notBuilt.has(key)) throw new RefusedCall(refuse('NotSupported', notBuiltText(key)));
     const handler = object?.handlers[key];
     if (handler === undefined) throw new UpdateError('internal', `${key} has no handler`);
     // Decoded before the handler has done anything.
-    return handler({ ...request });
+    return handler({ ...request, action });
   }
 
-  /** An authoriser that fails denies; arguments nobody accepts are told as such. */
-  async #authorise(object: ServedObject, request: HandlerCall): Promise<Verdict> {
+  /** An authoriser that fails denies; a refusal of its own and arguments nobody accepts are told as such. */
+  async #authorise(object: ServedObject, request: AuthorisationRequest): Promise<Verdict> {
     try {
       return await object.authorise(request);
     } catch (error) {
+      if (error instanceof RefusedCall) throw error;
       if (error instanceof UpdateError && error.kind === 'invalidArgument') throw error;
       this.#options.log.error('It could not be decided whether a call is allowed', {
         member: request.member,
@@ -186,7 +195,7 @@ export class Dispatcher {
     }
   }
 
-  async #runStandard(object: ServedObject | null, call: HandlerCall): Promise<readonly unknown[]> {
+  async #runStandard(object: ServedObject | null, call: AuthorisationRequest): Promise<readonly unknown[]> {
     const [first, second] = call.args.map(String);
     switch (`${call.interface}.${call.member}`) {
       case `${PEER}.Ping`:
@@ -270,17 +279,24 @@ class ProtocolError extends Error {
 }
 
 /** The arguments are decoded when first asked for, so that who is refused anyway cannot make us work for it. */
-function requestOf(call: IncomingCall, owner: InterfaceEntry, method: MethodEntry, uid: number): HandlerCall {
+function requestOf(
+  call: IncomingCall,
+  owner: InterfaceEntry,
+  method: MethodEntry,
+  { uid, gids }: Credentials,
+): AuthorisationRequest {
   let args: readonly unknown[] | null = null;
   return {
     sender: call.sender,
     uid,
+    gids,
+    connection: call.connection,
     path: call.path,
     interface: owner.name,
     member: method.name,
     isInteractive: call.isInteractive,
     get args(): readonly unknown[] {
-      args ??= call.body();
+      args ??= frozen(call.body());
       return args;
     },
   };

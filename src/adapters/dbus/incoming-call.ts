@@ -1,4 +1,5 @@
-import { busCall, type Link } from './link.ts';
+import { credentialsOf, type CallerConnection, type Credentials } from './caller.ts';
+import type { Link } from './link.ts';
 import { LruMap } from './lru.ts';
 import { MessageFlag, MessageType, type WireMessage } from './transport.ts';
 
@@ -18,10 +19,11 @@ export interface IncomingCall {
   readonly isReplyExpected: boolean;
   /** Whether the caller is willing to wait for somebody to type a password. */
   readonly isInteractive: boolean;
+  readonly connection: CallerConnection;
   /** Throws an UpdateError (kind `invalidArgument`) for arguments nobody accepts. */
   body(): unknown[];
-  /** The uid of the caller; null = it is gone, or the bus is. Never rejects. */
-  senderUid(): Promise<number | null>;
+  /** Who the caller is; null = it is gone, or the bus is. Never rejects. */
+  credentials(): Promise<Credentials | null>;
   /** Throws when the values do not fit; does nothing when no reply is wanted or the connection is gone. */
   reply(signature: string, values: readonly unknown[]): void;
   /** Never throws. */
@@ -30,32 +32,27 @@ export interface IncomingCall {
 
 /** More clients than that are seldom there at once; asking again costs one call. */
 const MAX_CACHED_SENDERS = 256;
-const UID_TIMEOUT_MS = 5_000;
 
 /**
  * Who the callers of one connection are. A unique name means the same client for as long as the bus lives, so
  * an entry never goes stale; the cache must not outlive the connection. Failures are not kept.
  */
 export class CallerIds {
-  readonly #uids = new LruMap<string, Promise<number | null>>(MAX_CACHED_SENDERS);
+  readonly #known = new LruMap<string, Promise<Credentials | null>>(MAX_CACHED_SENDERS);
 
   get size(): number {
-    return this.#uids.size;
+    return this.#known.size;
   }
 
-  uidOf(sender: string, link: Link): Promise<number | null> {
-    const known = this.#uids.get(sender);
+  of(sender: string, link: Link): Promise<Credentials | null> {
+    const known = this.#known.get(sender);
     if (known !== undefined) return known;
-    const uid = link
-      .call(busCall('GetConnectionUnixUser', 's', [sender]), UID_TIMEOUT_MS)
-      .then(([value]) => (typeof value === 'number' ? value : null))
-      .catch(() => null)
-      .then((value) => {
-        if (value === null) this.#uids.delete(sender);
-        return value;
-      });
-    this.#uids.set(sender, uid);
-    return uid;
+    const asked = credentialsOf(sender, link).then((value) => {
+      if (value === null) this.#known.delete(sender);
+      return value;
+    });
+    this.#known.set(sender, asked);
+    return asked;
   }
 }
 
@@ -75,7 +72,8 @@ export function toIncomingCall(message: WireMessage, link: Link, callers: Caller
     isReplyExpected,
     isInteractive: (message.flags & MessageFlag.allowInteractiveAuthorization) !== 0,
     body: () => message.body(),
-    senderUid: () => callers.uidOf(message.sender, link),
+    connection: link,
+    credentials: () => callers.of(message.sender, link),
     reply: (signature, values) => {
       if (!canReply()) return;
       link.send({ ...address, type: MessageType.methodReturn, signature, body: values });

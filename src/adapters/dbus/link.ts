@@ -169,7 +169,9 @@ export class Link {
     if (pending === undefined) return;
     // A bus with a lax policy would let anybody answer in another's place.
     const isExact = pending.destination.startsWith(':') || pending.destination === BUS_NAME;
-    if (isExact && message.sender !== pending.destination) return;
+    // Only the bus itself may say that the other side has gone.
+    const isFromBus = message.sender === BUS_NAME && message.type === MessageType.error;
+    if (isExact && message.sender !== pending.destination && !isFromBus) return;
     this.#pending.delete(message.replySerial);
     clearTimeout(pending.timer);
     if (message.type === MessageType.methodReturn) return pending.settle(null, message);

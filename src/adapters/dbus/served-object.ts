@@ -1,5 +1,6 @@
 import { UpdateError } from '../../core/errors.ts';
 import { refuse, RefusedCall } from '../../core/refusal.ts';
+import type { AccessAction } from '../../core/access.ts';
 import type { AuthorisationRequest, Authorise } from './authorise.ts';
 import type { ErrorReply } from './errors.ts';
 import type { Variant } from './values.ts';
@@ -19,12 +20,24 @@ export interface ServedObject {
   /** Methods and properties, keyed as handlers are, which the XML has and this version answers NotSupported. */
   readonly notBuilt: ReadonlySet<string>;
   readonly authorise: Authorise;
+  /**
+   * Throws a RefusedCall for what is pointless to ask anybody about, such as a ticket that is stale: called before the
+   * authorisation, so that nobody types a password for it, and again afterwards, when a minute may have passed. Must be
+   * quick and without effect; the handler checks once more, with the effect.
+   */
+  readonly precheck?: (request: AuthorisationRequest) => void;
   /** For an interface with error names of its own; null = the usual reply. */
   readonly errorReply?: (error: unknown) => ErrorReply | null;
 }
 
 /** What was authorised is what is carried out. Args: shapes as in values.ts, a{sv} is a Map, 64 bit is bigint. */
-export type HandlerCall = AuthorisationRequest;
+export interface HandlerCall extends AuthorisationRequest {
+  /**
+   * The action that was needed when it was asked, and granted; null = none. A handler for which it matters whose a thing
+   * is (a hold of another user) must compare: the thing may have become somebody else's since.
+   */
+  readonly action: AccessAction | null;
+}
 
 /**
  * Resolves with the values of the out arguments, rejects with a RefusedCall, an UpdateError or a defect. The call

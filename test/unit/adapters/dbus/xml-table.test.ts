@@ -99,10 +99,10 @@ describe('the shipped XML', () => {
       entry.signals.size,
     ]);
     expect(shape).toEqual([
-      ['io.holdpoint.Update1', 11, 36, 6],
+      ['io.holdpoint.Update1', 12, 36, 6],
       ['io.holdpoint.Update1.Holds', 6, 1, 0],
       ['io.holdpoint.Update1.Install', 3, 0, 0],
-      ['io.holdpoint.Update1.History', 3, 0, 0],
+      ['io.holdpoint.Update1.History', 4, 0, 0],
     ]);
     expect(main?.properties.get('Blockers')?.type).toBe('a(ssssa{sv})');
     expect(main?.methods.get('ContinueFull')?.inSignature).toBe('sa{sv}');
