@@ -9,3 +9,12 @@ export const HOLDPOINT_PATH = '/io/holdpoint/Update1';
 export function loadHoldpointTable(): InterfaceTable {
   return parseInterfaceXml(readFileSync(new URL('./io.holdpoint.Update1.xml', import.meta.url), 'utf8'));
 }
+
+/** Names of the object for Mender's clients. Source: spec/dbus-mender.md section 1. */
+export const MENDER_BUS_NAME = 'io.mender.UpdateManager';
+export const MENDER_PATH = '/io/mender/UpdateManager';
+
+/** As above. */
+export function loadMenderTable(): InterfaceTable {
+  return parseInterfaceXml(readFileSync(new URL('./io.mender.Update1.xml', import.meta.url), 'utf8'));
+}
