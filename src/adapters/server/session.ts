@@ -1,0 +1,77 @@
+/**
+ * Requests with the device's token. Source: spec/server-api.md section 2.4: after a 401 exactly one new authentication
+ * and one repetition, to the server that issued the new token; the second answer is final.
+ */
+import { UpdateError } from '../../core/errors.ts';
+import { quoted } from '../../core/printable.ts';
+import type { Credentials } from '../../ports/authentication.ts';
+import { errorText } from './answers.ts';
+import type { Authenticator } from './authenticator.ts';
+import type { HttpAnswer, HttpClient } from './http.ts';
+import { answerError } from './link-error.ts';
+
+export interface ApiRequest {
+  /** For messages, for example `asking for a deployment`. */
+  readonly doing: string;
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH';
+  /** Path with query, from the server's base URL on. */
+  readonly path: string;
+  /** JSON text; null = none. */
+  readonly body: Buffer | null;
+}
+
+export interface ApiAnswer extends HttpAnswer {
+  /** This answer as a failure: kind `server`, details `reason`, `host`, `status`, `retry-after-seconds`. */
+  readonly asError: (expected: string) => UpdateError;
+}
+
+export class ApiSession {
+  readonly #http: HttpClient;
+  readonly #authenticator: Authenticator;
+
+  constructor(http: HttpClient, authenticator: Authenticator) {
+    this.#http = http;
+    this.#authenticator = authenticator;
+  }
+
+  /** Resolves with the answer, whatever its status. Rejects as `HttpClient.send` and `Authentication.authenticate`. */
+  async call(request: ApiRequest, signal: AbortSignal): Promise<ApiAnswer> {
+    const first = this.#authenticator.cached() ?? (await this.#authenticator.authenticate(signal));
+    const answer = await this.#send(request, first, signal);
+    // Somebody who never saw the token, or stands before the server, says nothing about it.
+    if (answer.status !== 401 || answer.isFromElsewhere || answer.isWebPage) return answer;
+    const second = await this.#authenticator.renew(first, signal);
+    return this.#send(request, second, signal);
+  }
+
+  async #send(request: ApiRequest, credentials: Credentials, signal: AbortSignal): Promise<ApiAnswer> {
+    const { doing, method, path, body } = request;
+    const token = credentials.token.reveal();
+    const answer = await this.#http.send(
+      {
+        doing,
+        method,
+        url: new URL(`${credentials.serverUrl}${path}`),
+        headers: body === null ? {} : { 'content-type': 'application/json' },
+        authorization: `Bearer ${token}`,
+        body,
+      },
+      signal,
+    );
+    return {
+      ...answer,
+      asError: (expected) => {
+        // A server that repeats what it was sent must not bring the token into a log.
+        const says = errorText(answer.text).replaceAll(token, '(token)');
+        const said = says === '' ? '' : `, the server says ${quoted(says, 200)}`;
+        const { status, retryAfterSeconds, host } = answer;
+        return answerError(
+          { doing, host },
+          status === 401 ? 'unauthorized' : 'status',
+          `found status ${status}${said}, expected ${expected}`,
+          { status, ...(retryAfterSeconds === null ? {} : { 'retry-after-seconds': retryAfterSeconds }) },
+        );
+      },
+    };
+  }
+}
