@@ -1,10 +1,13 @@
 /**
- * `npm run build`: bundles the service and the command into one file each, run by plain node without node_modules.
+ * `npm run build`: bundles the service, the command and the development server into one file each, run by plain node without node_modules.
  * CommonJS, because a bundle of the bus library needs `require` for Node's own modules.
+ *
+ *     node scripts/build.mjs [--outdir FOLDER] [NAME]…      default: dist, and all of them
  */
 import { build } from 'esbuild';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
 
 const { version } = JSON.parse(await readFile(new URL('../package.json', import.meta.url), 'utf8'));
 const root = new URL('..', import.meta.url).pathname;
@@ -30,16 +33,29 @@ const inlineFiles = {
   },
 };
 
-await mkdir(`${root}dist`, { recursive: true });
-await writeFile(`${root}dist/package.json`, '{ "type": "commonjs" }\n');
-for (const [name, entry] of [
-  ['holdpointd', 'src/main.ts'],
-  ['holdpoint', 'src/cli/main.ts'],
-]) {
+const ENTRIES = {
+  holdpointd: 'src/main.ts',
+  holdpoint: 'src/cli/main.ts',
+  'holdpoint-server': 'src/devserver/main.ts',
+};
+const { values: options, positionals: wanted } = parseArgs({
+  options: { outdir: { type: 'string', default: `${root}dist` } },
+  allowPositionals: true,
+});
+const outdir = resolve(options.outdir);
+for (const name of wanted) {
+  if (!Object.hasOwn(ENTRIES, name))
+    throw new Error(`${name}: expected one of ${Object.keys(ENTRIES).join(', ')}`);
+}
+
+await mkdir(outdir, { recursive: true });
+await writeFile(`${outdir}/package.json`, '{ "type": "commonjs" }\n');
+for (const [name, entry] of Object.entries(ENTRIES)) {
+  if (wanted.length > 0 && !wanted.includes(name)) continue;
   await build({
     absWorkingDir: root,
     entryPoints: [entry],
-    outfile: `dist/${name}.js`,
+    outfile: `${outdir}/${name}.js`,
     bundle: true,
     platform: 'node',
     target: 'node20.19',
@@ -49,7 +65,12 @@ for (const [name, entry] of [
     minifyWhitespace: true,
     legalComments: 'none',
     banner: { js: '#!/usr/bin/env node' },
-    define: { HOLDPOINT_VERSION: JSON.stringify(version) },
+    define: {
+      HOLDPOINT_VERSION: JSON.stringify(version),
+      HOLDPOINT_BUILT_MS: String(
+        Number(process.env.SOURCE_DATE_EPOCH ?? Math.floor(Date.now() / 1000)) * 1000,
+      ),
+    },
     plugins: [inlineFiles],
     // As modules, of which only what is used gets in; for Node it would be the whole library as one block.
     alias: { rxjs: `${root}node_modules/rxjs/dist/esm/index.js` },
@@ -57,5 +78,5 @@ for (const [name, entry] of [
     external: ['usocket', 'event-stream', 'x11'],
     logLevel: 'warning',
   });
-  await chmod(`${root}dist/${name}.js`, 0o755);
+  await chmod(`${outdir}/${name}.js`, 0o755);
 }

@@ -3,6 +3,9 @@ import { createArtifactReader } from './adapters/artifact/reader.ts';
 import { ModuleRunner } from './adapters/modules/runner.ts';
 import { StateScripts } from './adapters/scripts/runner.ts';
 import { LocalAndHttpSource } from './adapters/source/artifact-source.ts';
+import type { DeviceDescription } from './adapters/server/device-provides.ts';
+import { createMenderServer, type MenderServer } from './adapters/server/mender-server.ts';
+import { MenderStoreFile } from './adapters/mender-store/mender-store.ts';
 import { FileStore } from './adapters/store/file-store.ts';
 import {
   parseStandaloneDocument,
@@ -17,7 +20,9 @@ import type { StandaloneRecord } from './core/standalone.ts';
 import type { UpdateState } from './core/state.ts';
 import type { Clock } from './ports/clock.ts';
 import type { DeploymentLog, Log } from './ports/log.ts';
+import type { MenderStore } from './ports/mender-store.ts';
 import type { Store } from './ports/store.ts';
+import { BUILT_WALL_MS, VERSION } from './version.ts';
 
 /** What both composition roots (the service, and the command without it) make in the same way. */
 export type InstallTools = Pick<
@@ -103,5 +108,65 @@ export function openRecords(settings: Settings): Store<StandaloneRecord | null> 
       return { ...rest, document: parseStandaloneDocument(document) };
     },
     save: (record) => files.save(standaloneDocumentOf(record)),
+  };
+}
+
+/** The store of a Mender client that was here before, read once and written on the way back to it. */
+export function openMenderStore(settings: Settings, clock: Clock): MenderStore {
+  const { paths } = settings;
+  return new MenderStoreFile({
+    path: paths.menderStoreFile,
+    stateDirectory: paths.stateDirectory,
+    // Where 3.x writes them, whatever UpdateLogPath says.
+    deploymentLogDirectories: [paths.datastoreDirectory],
+    artifactInfoFile: paths.artifactInfoFile,
+    parseStandalone: parseStandaloneDocument,
+    clock,
+  });
+}
+
+/** Nothing is sent and no program is run before it is asked for. */
+export function openServer(
+  settings: Settings,
+  describeDevice: () => Promise<DeviceDescription>,
+  clock: Clock,
+  log: Log,
+): MenderServer {
+  const { paths, httpsClient, authPrivateKey } = settings;
+  return createMenderServer(
+    {
+      servers: settings.servers,
+      tenantToken: settings.tenantToken,
+      tier: settings.deviceTier,
+      identity: { program: paths.identityProgram },
+      inventory: { directory: paths.inventoryDirectory },
+      keys: { ownKeyPath: paths.menderPrivateKeyFile, staticKey: authPrivateKey?.key ?? null },
+      http: {
+        serverCertificatePath: settings.serverCertificatePath,
+        isTlsVerificationSkipped: settings.isTlsVerificationSkipped,
+        clientCertificate: httpsClient && {
+          certificatePath: httpsClient.certificatePath,
+          key: httpsClient.key,
+        },
+        isKeepAliveDisabled: settings.isKeepAliveDisabled,
+        idleConnectionTimeoutSeconds: settings.idleConnectionTimeoutSeconds,
+      },
+      version: VERSION,
+      clockTrust: clockTrustOf(settings),
+    },
+    describeDevice,
+    clock,
+    log,
+  );
+}
+
+/** From when on the clock can be right. Not the folders: taking the lock touches them with the clock in question. */
+export function clockTrustOf({ paths }: Settings): {
+  readonly builtWallMs: number;
+  readonly files: readonly string[];
+} {
+  return {
+    builtWallMs: BUILT_WALL_MS,
+    files: ['state-a.json', 'state-b.json'].map((name) => join(paths.stateDirectory, name)),
   };
 }

@@ -10,7 +10,8 @@ import {
   type StandaloneTools,
   type StandaloneWatcher,
 } from './app/standalone.ts';
-import { installTools, openRecords, openStates } from './compose-adapters.ts';
+import { exportMenderStore, takeOverFromMender } from './app/takeover.ts';
+import { installTools, openMenderStore, openRecords, openStates } from './compose-adapters.ts';
 import type { Settings } from './config/settings.ts';
 import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
 import type { DeploymentLog, Log } from './ports/log.ts';
@@ -42,6 +43,17 @@ export function firstInstalled(settings: Settings, log: Log): Promise<UpdateStat
   return locked(settings, 'holdpoint', () => bootstrapOnce(settings, log, openStates(settings)));
 }
 
+/** Writes a store the Mender client can start from. Takes the lock. */
+export function exportStore(settings: Settings): ReturnType<typeof exportMenderStore> {
+  return locked(settings, 'holdpoint export-mender-store', () =>
+    exportMenderStore({
+      menderStore: openMenderStore(settings, new SystemClock()),
+      states: openStates(settings),
+      records: openRecords(settings),
+    }),
+  );
+}
+
 async function locked<T>(settings: Settings, command: string, run: () => Promise<T>): Promise<T> {
   const lock = await lockDatastore({ directory: settings.paths.stateDirectory, command });
   try {
@@ -52,8 +64,21 @@ async function locked<T>(settings: Settings, command: string, run: () => Promise
 }
 
 async function bootstrapOnce(settings: Settings, log: Log, states: Store<UpdateState>): Promise<UpdateState> {
-  const { document, complaints } = await states.load();
-  for (const complaint of complaints) log.error('Stored state', { complaint });
+  const loaded = await states.load();
+  for (const complaint of loaded.complaints) log.error('Stored state', { complaint });
+  const clock = new SystemClock();
+  const takeover = await takeOverFromMender(
+    {
+      menderStore: openMenderStore(settings, clock),
+      states,
+      records: openRecords(settings),
+      clock,
+      bootId: toolsFor(settings, log, states).system.bootId(),
+      log,
+    },
+    loaded,
+  );
+  const document = loaded.document ?? takeover?.seed ?? null;
   const path = settings.paths.bootstrapArtifactFile;
   const { reader, source, system } = toolsFor(settings, log, states);
   const found = await readBootstrap(

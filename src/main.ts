@@ -3,30 +3,48 @@ import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { filter, from, map, mergeMap, Subscription, take } from 'rxjs';
 import { systemBusAddress } from './adapters/dbus/address.ts';
-import { Bus } from './adapters/dbus/connection.ts';
+import { createConditions } from './adapters/conditions/conditions.ts';
+import { createAuthoriser } from './adapters/dbus/authorise.ts';
+import { Bus, NameFlag } from './adapters/dbus/connection.ts';
 import { Dispatcher } from './adapters/dbus/dispatcher.ts';
-import { HOLDPOINT_BUS_NAME } from './adapters/dbus/interface-xml.ts';
+import { createHolders } from './adapters/dbus/holders.ts';
+import { HOLDPOINT_BUS_NAME, MENDER_BUS_NAME } from './adapters/dbus/interface-xml.ts';
+import { createMenderUpdateObject } from './adapters/dbus/mender-update-object.ts';
 import { Publisher } from './adapters/dbus/publisher.ts';
 import { DEFAULT_RATE, RateLimiter } from './adapters/dbus/rate-limit.ts';
 import { createUpdateObject } from './adapters/dbus/update-object.ts';
 import { FileDeploymentLog } from './adapters/log/deployment-log.ts';
 import { createServiceLog } from './adapters/log/winston.ts';
-import { noServer } from './adapters/server/no-server.ts';
+import type { MenderServer } from './adapters/server/mender-server.ts';
 import { SystemClock } from './adapters/system/clock.ts';
+import { FileDecisionJournal } from './adapters/store/decision-journal.ts';
 import { lockDatastore } from './adapters/system/lock.ts';
 import { readBootstrap } from './app/bootstrap.ts';
 import { runEffects } from './app/effects.ts';
-import { createMachine } from './app/machine.ts';
+import { createMachine, type Machine } from './app/machine.ts';
 import type { Ports } from './app/ports.ts';
+import { createSchedules } from './app/schedules.ts';
 import { createService } from './app/service.ts';
-import { installTools, openRecords, openStates } from './compose-adapters.ts';
+import { renewMenderStore, takeOverFromMender } from './app/takeover.ts';
+import {
+  clockTrustOf,
+  installTools,
+  openMenderStore,
+  openRecords,
+  openServer,
+  openStates,
+} from './compose-adapters.ts';
 import { loadSettings, type ConfigOptions } from './config/load.ts';
 import type { Settings } from './config/settings.ts';
 import { UpdateError } from './core/errors.ts';
 import type { EventBody } from './core/event.ts';
 import { snapshotOf } from './core/snapshot.ts';
 import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
+import type { HoldPoint } from './core/hold-point.ts';
+import type { AccessContext } from './adapters/dbus/actions.ts';
+import type { Clock } from './ports/clock.ts';
 import type { Log } from './ports/log.ts';
+import type { System } from './ports/system.ts';
 import { VERSION } from './version.ts';
 
 /**
@@ -42,9 +60,6 @@ async function main(): Promise<void> {
   const { settings, warnings } = await loadSettings(options);
   const log = createServiceLog({ level: settings.logLevel });
   for (const warning of warnings) log.warn(warning);
-  if (settings.servers.length > 0) {
-    log.warn('This version has no server client: the configured servers are not asked for updates');
-  }
   const lock = await lockDatastore({ directory: settings.paths.stateDirectory, command: 'holdpointd' });
   const exitCode = await serve(settings, log);
   await lock.release();
@@ -86,8 +101,16 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   );
   const tools = installTools(settings, clock, deploymentLog, log);
   const store = openStates(settings);
-  const { document: stored, complaints } = await store.load();
-  for (const complaint of complaints) log.error('Stored state', { complaint });
+  const loaded = await store.load();
+  for (const complaint of loaded.complaints) log.error('Stored state', { complaint });
+  const menderStore = openMenderStore(settings, clock);
+  const bootId = tools.system.bootId();
+  const records = openRecords(settings);
+  const takeover = await takeOverFromMender(
+    { menderStore, states: store, records, clock, bootId, log },
+    loaded,
+  );
+  const stored = loaded.document ?? takeover?.seed ?? null;
   const bootstrap = await readBootstrap(
     { ...tools, log },
     {
@@ -96,38 +119,79 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     },
     stored?.installed ?? null,
   );
-  const { document: standalone } = await openRecords(settings).load();
+  const { document: standalone } = await records.load();
   if (standalone) log.warn('An update of the command line is not committed; no other one can begin');
   const seed = stored ?? initialState(NOTHING_INSTALLED);
 
   const machine = createMachine(seed, { clock, store, nonce, log: component('flow') });
   const bus = new Bus({
     address: systemBusAddress(process.env),
-    names: [{ name: HOLDPOINT_BUS_NAME }],
+    names: [
+      { name: HOLDPOINT_BUS_NAME },
+      // As Mender takes it: the newest wins (spec/dbus-mender.md section 2.5).
+      ...(settings.areMenderNamesOffered
+        ? [{ name: MENDER_BUS_NAME, flags: NameFlag.allowReplacement | NameFlag.replaceExisting }]
+        : []),
+    ],
     log: component('bus'),
   });
+  const conditions = createConditions(settings.conditions, {
+    clock,
+    bus: settings.isDbusEnabled ? bus : null,
+    log,
+    scriptsFolder: settings.paths.conditionsDirectory,
+    clockTrust: clockTrustOf(settings),
+  });
+  const server = openServer(
+    settings,
+    async () => ({ installed: machine.state().installed, deviceType: await deviceTypeOf(tools.system) }),
+    clock,
+    component('server'),
+  );
   const ports: Omit<Ports, 'bus'> = {
     ...tools,
     clock,
-    server: noServer,
+    conditions,
+    holders: createHolders({
+      bus,
+      graceMs: settings.flow.holdLingerSeconds * 1000,
+      log: component('holds'),
+    }),
+    journal: new FileDecisionJournal({ directory: settings.paths.stateDirectory }),
+    server: server.deployments,
+    inventory: server.inventory,
     deploymentLog,
     log: component('effects'),
     nonce,
   };
+  const service = createService(machine, ports);
+  const authoriser = createAuthoriser({
+    access: settings.access,
+    bus,
+    log: component('access'),
+    context: () => accessContext(machine.state(), settings),
+  });
   // The object answers from what was published last, the publisher publishes on the object's behalf.
   const publisher = new Publisher(
     bus,
     (snapshot) =>
       createUpdateObject({
         version: VERSION,
+        capabilities: capabilities(settings),
         snapshot,
-        service: createService(machine, ports),
+        service,
+        authoriser,
+        busId: () => bus.busId,
       }),
-    snapshotOf(seed),
+    snapshotOf(seed, clock.now()),
     component('bus'),
   );
+  const menderObject = createMenderUpdateObject({
+    setControlMap: async (text, uid) => Number(await service.command({ kind: 'SetControlMap', text, uid })),
+    log: component('control-map'),
+  });
   const dispatcher = new Dispatcher({
-    objects: [publisher.object],
+    objects: [publisher.object, ...(settings.areMenderNamesOffered ? [menderObject] : [])],
     log: component('bus'),
     rateLimiter: new RateLimiter({ ...DEFAULT_RATE, nowMs: () => performance.now() }),
   });
@@ -135,7 +199,7 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
 
   const running = new Subscription();
   // Published before its effects are carried out: nobody is told of a state the properties do not show.
-  running.add(machine.tick$.subscribe(({ after }) => publisher.publish(snapshotOf(after))));
+  running.add(machine.tick$.subscribe(({ event, after }) => publisher.publish(snapshotOf(after, event.at))));
   const effect$ = machine.tick$.pipe(mergeMap(({ effects }) => from(effects)));
   const underWay = new Set<Promise<void>>();
   const remember = (ended: Promise<void>): void => {
@@ -143,21 +207,25 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     void ended.then(() => underWay.delete(ended));
   };
   running.add(runEffects(effect$, { ...ports, bus: publisher }, remember).subscribe(machine.dispatch));
+  running.add(renewMenderStore(machine.tick$, menderStore, log, remember).subscribe());
   running.add(machine.start());
 
   const exit = firstReasonToStop(bus, log);
   // Not on the bus before the restart has been taken in: what was stored shows a ticket that is dead by now.
   if (settings.isDbusEnabled) running.add(machine.tick$.pipe(take(1)).subscribe(() => bus.start()));
-  machine.dispatch(startEvent(tools.system.bootId(), settings, bootstrap, standalone !== null));
+  machine.dispatch(startEvent(bootId, settings, bootstrap, standalone !== null, conditions.points));
+  if (settings.servers.length > 0) running.add(talkToServer(machine, server, settings, clock));
   log.info('Started', { version: VERSION, datastore: settings.paths.datastoreDirectory });
 
   const exitCode = await exit;
   // Answer who has asked, then let go of everything at once. What runs is ended; that is no verdict on it.
+  authoriser.close();
   const answered = dispatcher.shutDown();
   running.unsubscribe();
   await answered;
   publisher.close();
   bus.close();
+  await server.close();
   // Before the datastore is let go of: the next service would go on with the update beside a module that still runs.
   await Promise.all(underWay);
   await deploymentLog.flush();
@@ -169,13 +237,83 @@ function startEvent(
   settings: Settings,
   bootstrap: UpdateState['installed'] | null,
   isStandalonePending: boolean,
+  conditionPoints: readonly HoldPoint[],
 ): EventBody {
   return {
     kind: 'ServiceStarted',
     bootId,
-    settings: { ...settings.flow, isServerConfigured: noServer.isConfigured, isStandalonePending },
+    settings: {
+      ...settings.flow,
+
+      isStandalonePending,
+      conditionPoints,
+    },
     bootstrap,
   };
+}
+
+/** Schedules, signals and how the server thinks of us. */
+function talkToServer(
+  machine: Machine,
+  server: MenderServer,
+  settings: Settings,
+  clock: Clock,
+): Subscription {
+  const { flow, updatePollIntervalSeconds, inventoryPollIntervalSeconds } = settings;
+  const subscription = createSchedules(
+    machine.tick$,
+    {
+      updatePollIntervalSeconds,
+      inventoryPollIntervalSeconds,
+      retryPollIntervalSeconds: flow.retryPollIntervalSeconds,
+      retryPollCount: flow.retryPollCount,
+    },
+    { clock, random: Math.random },
+  ).subscribe(machine.dispatch);
+  subscription.add(
+    server.authentication.state$
+      .pipe(map(({ status }): EventBody => ({ kind: 'ServerStandingChanged', standing: status })))
+      .subscribe(machine.dispatch),
+  );
+  // As Mender: spec/update-flow.md section 3.
+  const orders = { SIGUSR1: 'CheckRequested', SIGUSR2: 'InventoryRequested' } as const;
+  for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
+    const order = (): void => machine.dispatch({ kind: orders[signal] });
+    process.on(signal, order);
+    subscription.add(() => process.off(signal, order));
+  }
+  return subscription;
+}
+
+/** '' = unknown: then the server cannot be asked, which it says itself. */
+function deviceTypeOf(system: System): Promise<string> {
+  return system.deviceType().then(
+    (line) => line.replace(/^device_type=/, ''),
+    () => '',
+  );
+}
+
+function accessContext({ wait, deployment, holds }: UpdateState, settings: Settings): AccessContext {
+  return {
+    point: wait?.point ?? '',
+    deploymentId: deployment?.id ?? '',
+    artifactName: deployment?.artifact?.artifactName ?? deployment?.announcedName ?? '',
+    hold: (holdId) => holds.find(({ id }) => id === holdId) ?? null,
+    isSignatureRequired: settings.verifyKeyPaths.length > 0,
+  };
+}
+
+function capabilities(settings: Settings): readonly string[] {
+  return [
+    'install',
+    'rollback',
+    'history',
+    'holds',
+    'snooze',
+    'control-maps',
+    'decisions',
+    ...(settings.access.polkit === 'off' ? [] : ['polkit']),
+  ];
 }
 
 /** A signal, or that the bus name is or becomes somebody else's. A lost bus is no reason. */
@@ -189,7 +327,8 @@ function firstReasonToStop(bus: Bus, log: Log): Promise<ExitCode> {
     }
     bus.name$
       .pipe(
-        filter(({ state }) => state === 'taken' || state === 'lost'),
+        // The name for old programs may be somebody else's: then they talk to somebody else.
+        filter(({ name, state }) => name === HOLDPOINT_BUS_NAME && (state === 'taken' || state === 'lost')),
         map(({ name, state }) => {
           log.error('The bus name belongs to somebody else', { name, nameState: state });
           return state === 'taken' ? EXIT.nameTaken : EXIT.failed;

@@ -1,7 +1,20 @@
-import { defer, EMPTY, ignoreElements, mergeMap, Observable, Subject, switchMap, map } from 'rxjs';
+import {
+  defer,
+  EMPTY,
+  filter,
+  groupBy,
+  ignoreElements,
+  map,
+  merge,
+  mergeMap,
+  Observable,
+  Subject,
+  switchMap,
+} from 'rxjs';
 import type { Effect, EffectKind } from '../core/effect.ts';
 import { failureOf, UpdateError, type Failure } from '../core/errors.ts';
 import type { EventBody } from '../core/event.ts';
+import type { HoldPoint } from '../core/hold-point.ts';
 import { downloadArtifact } from './download.ts';
 import type { Ports } from './ports.ts';
 import { createValve } from './valve.ts';
@@ -18,6 +31,11 @@ export function runEffects(
 ): Observable<EventBody> {
   const running = new Set<AbortController>();
   const valve = createValve();
+  const alarm$ = new Subject<number | null>();
+  const conditionsWatch$ = new Subject<{ readonly workId: number; readonly point: HoldPoint } | null>();
+  const holderWatch$ = new Subject<{ readonly connection: string; readonly isWanted: boolean }>();
+  /** Entries reach the journal in the order they were made in. */
+  let lastEntry: Promise<unknown> = Promise.resolve();
   const timer$ = new Subject<{ readonly workId: number; readonly delayMs: number } | null>();
   /** Lines of a deployment wait until its log is open. */
   let logReady: Promise<void> = Promise.resolve();
@@ -133,11 +151,11 @@ export function runEffects(
       ),
     suspendDownload: () => silent(() => valve.set(true)),
     resumeDownload: () => silent(() => valve.set(false)),
-    rebootHost: ({ workId }) =>
+    rebootHost: ({ workId, isPowerOff }) =>
       work(
         async (signal) => {
           await flush();
-          return ports.system.reboot(signal);
+          return ports.system.reboot(signal, { isPowerOff });
         },
         (failure) => ({ kind: 'HostRebootFailed', workId, failure }),
       ),
@@ -188,6 +206,45 @@ export function runEffects(
         }),
         (failure) => ({ kind: 'DeploymentCheckFinished', workId, offer: null, failure }),
       ),
+    fetchControlMap: ({ workId, deploymentId }) =>
+      work(
+        async (signal) => ({
+          kind: 'ControlMapFetched',
+          workId,
+          answer: await ports.server.fetchControlMap(deploymentId, signal),
+        }),
+        (failure, error) => ({
+          kind: 'ControlMapFetched',
+          workId,
+          answer: { kind: 'failed', failure, retryAfterSeconds: retryAfter(error) },
+        }),
+      ),
+    watchConditions: (effect) => silent(() => conditionsWatch$.next(effect)),
+    unwatchConditions: () => silent(() => conditionsWatch$.next(null)),
+    watchHolder: ({ connection }) => silent(() => holderWatch$.next({ connection, isWanted: true })),
+    unwatchHolder: ({ connection }) => silent(() => holderWatch$.next({ connection, isWanted: false })),
+    setAlarm: ({ delayMs }) => silent(() => alarm$.next(delayMs)),
+    writeJournal: ({ entries }) =>
+      defer(async (): Promise<EventBody | null> => {
+        const writing = lastEntry.then(() => ports.journal.append(entries));
+        lastEntry = writing.catch(() => {});
+        return writing.then(
+          (seq): EventBody => ({ kind: 'JournalWritten', seq }),
+          (error: unknown) => {
+            // They stay in the stored state, and are written at the next decision or start.
+            ports.log.error('The journal of decisions could not be written', { err: error });
+            return null;
+          },
+        );
+      }).pipe(filter((event) => event !== null)),
+    sendInventory: ({ workId }) =>
+      work(
+        async (signal) => {
+          await ports.inventory.send(signal);
+          return { kind: 'InventorySent', workId, failure: null };
+        },
+        (failure) => ({ kind: 'InventorySent', workId, failure }),
+      ),
     cancelWork: () => silent(() => running.forEach((controller) => controller.abort())),
     armTimer: ({ workId, delayMs }) => silent(() => timer$.next({ workId, delayMs })),
     disarmTimer: () => silent(() => timer$.next(null)),
@@ -218,9 +275,43 @@ export function runEffects(
             .pipe(map((): EventBody => ({ kind: 'TimerFired', workId: timer.workId }))),
     ),
   );
+  const rang$ = alarm$.pipe(
+    switchMap((delayMs) =>
+      delayMs === null
+        ? EMPTY
+        : ports.clock.timer(delayMs).pipe(map((): EventBody => ({ kind: 'AlarmRang' }))),
+    ),
+  );
+  // The point the update is at, and no other.
+  const conditions$ = conditionsWatch$.pipe(
+    switchMap((watch) =>
+      watch === null
+        ? EMPTY
+        : ports.conditions
+            .unmet$(watch.point)
+            .pipe(map((unmet): EventBody => ({ kind: 'ConditionsReported', workId: watch.workId, unmet }))),
+    ),
+  );
+  const holders$ = holderWatch$.pipe(
+    groupBy(({ connection }) => connection, {
+      // A client that nobody watches any more is forgotten, so that clients that come and go leave nothing behind.
+      duration: (watch$) => watch$.pipe(filter(({ isWanted }) => !isWanted)),
+    }),
+    mergeMap((watch$) =>
+      watch$.pipe(
+        switchMap(({ connection, isWanted }) =>
+          isWanted
+            ? ports.holders
+                .gone$(connection)
+                .pipe(map((): EventBody => ({ kind: 'HolderVanished', connection })))
+            : EMPTY,
+        ),
+      ),
+    ),
+  );
   // Independent: a report may still be under way while the next step's work runs.
   return new Observable<EventBody>((subscriber) => {
-    const subscription = fired$.subscribe(subscriber);
+    const subscription = merge(fired$, rang$, conditions$, holders$).subscribe(subscriber);
     subscription.add(effect$.pipe(mergeMap(handle)).subscribe(subscriber));
     return subscription;
   });

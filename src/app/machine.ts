@@ -138,7 +138,7 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
       return guarded(turn(state, event, nothing), state, nothing);
     }
     const { request } = input;
-    const decision = decide(state, request.command);
+    const decision = decide(state, request.command, clock.now().bootMs);
     if (decision.kind === 'refused') {
       request.reject(new RefusedCall(decision.refusal));
       return EMPTY;
@@ -147,7 +147,11 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
       request.resolve(decision.reply);
       return EMPTY;
     }
-    const turn$ = turn(state, stamp(decision.event), () => request.resolve(decision.reply(state$.value)));
+    const turn$ = turn(state, stamp(decision.event), () => {
+      const reply = decision.reply(state$.value);
+      if (typeof reply === 'string') request.resolve(reply);
+      else request.reject(new RefusedCall(reply));
+    });
     return guarded(turn$, state, request.reject);
   }
 
@@ -237,6 +241,14 @@ function isClientRequest({ kind }: UpdateEvent): boolean {
     case 'ResumeRequested':
     case 'UpdatesSwitched':
     case 'CheckRequested':
+    case 'InventoryRequested':
+    case 'SnoozeGiven':
+    case 'SnoozeEndRequested':
+    case 'HoldAdded':
+    case 'HoldRefreshed':
+    case 'HoldReleased':
+    case 'ControlMapGiven':
+    case 'HealthReported':
       return true;
     default:
       return false;

@@ -1,7 +1,11 @@
 import type { ArtifactReader } from '../ports/artifact-reader.ts';
 import type { ArtifactSource } from '../ports/artifact-source.ts';
 import type { Clock } from '../ports/clock.ts';
+import type { Conditions } from '../ports/conditions.ts';
+import type { DecisionJournal } from '../ports/decision-journal.ts';
+import type { Holders } from '../ports/holders.ts';
 import type { DeploymentServer } from '../ports/deployment-server.ts';
+import type { Inventory } from '../ports/inventory.ts';
 import type { DeploymentLog, Log } from '../ports/log.ts';
 import type { ScriptRunner } from '../ports/script-runner.ts';
 import type { System } from '../ports/system.ts';
@@ -17,7 +21,11 @@ export interface Ports {
   readonly scripts: ScriptRunner;
   readonly system: System;
   readonly server: DeploymentServer;
+  readonly inventory: Inventory;
   readonly bus: UpdateBus;
+  readonly conditions: Conditions;
+  readonly holders: Holders;
+  readonly journal: DecisionJournal;
   readonly deploymentLog: DeploymentLog;
   readonly log: Log;
   /** 32 random hex digits. */

@@ -10,6 +10,7 @@ import type { Ports } from './ports.ts';
 
 /** Artifacts looked at at the same time; each may hold a header in memory and a helper process. */
 const MAX_LOOKS = 2;
+const HOLD_ID_DIGITS = 12;
 
 /** What clients can have done, in terms of the loop. Whoever calls this has authorised the caller. */
 export function createService(machine: Machine, ports: Omit<Ports, 'bus'>): UpdateService {
@@ -33,7 +34,11 @@ export function createService(machine: Machine, ports: Omit<Ports, 'bus'>): Upda
     return look(async (signal) => {
       const facts = { location, requiredDigest, uid, deploymentId: uuidFrom(ports.nonce()) };
       // Refused before anything is opened, and asked again when the artifact has been looked at.
-      const early = decide(machine.state(), { kind: 'Install', ...facts, artifact: null, sizeBytes: -1 });
+      const early = decide(
+        machine.state(),
+        { kind: 'Install', ...facts, artifact: null, sizeBytes: -1 },
+        ports.clock.now().bootMs,
+      );
       if (early.kind === 'refused') throw new RefusedCall(early.refusal);
       // A link may be good for one download only; what it leads to is looked at when it is downloaded.
       const seen =
@@ -56,6 +61,13 @@ export function createService(machine: Machine, ports: Omit<Ports, 'bus'>): Upda
 
   return {
     command: (command) => machine.command(command),
+    precheck: (command) => {
+      const decision = decide(machine.state(), command, ports.clock.now().bootMs);
+      if (decision.kind === 'refused') throw new RefusedCall(decision.refusal);
+    },
+    addHold: (wish) =>
+      machine.command({ ...wish, kind: 'AddHold', holdId: ports.nonce().slice(0, HOLD_ID_DIGITS) }),
+    readDecisions: (fromSeq, maxLines) => ports.journal.read(fromSeq, maxLines),
     installPath: (path, requiredDigest, uid) =>
       checked(path, requiredDigest, () => install({ kind: 'file', path }, requiredDigest, uid)),
     installUrl: (url, requiredDigest, uid) => {

@@ -1,6 +1,7 @@
 /** What counts for each key, and where it came from: the table `check-config` prints. */
 import type { Layers, Origin } from './layers.ts';
 import type { Places } from './load.ts';
+import { CONDITION_KEYS, conditionSettings } from './conditions.ts';
 import { HOLD_POINTS } from '../core/hold-point.ts';
 import { HOLDPOINT_RULES, MENDER_RULES } from './schema.ts';
 import type { EffectiveKey, Settings } from './settings.ts';
@@ -44,6 +45,7 @@ export function effectiveKeys(
     origin,
   });
   const special = resolved(settings);
+  const conditions = conditionSettings(holdpoint).effective;
   const menderLines = (Object.keys(MENDER_RULES) as MenderKey[]).map((key): EffectiveKey => {
     if (key === 'TenantToken')
       return line(key, settings.tenantToken === '' ? '' : '(set)', mender.origin(key));
@@ -74,7 +76,21 @@ export function effectiveKeys(
     line('--holdpoint-config', places.holdpointConfig.value, places.holdpointConfig.origin),
     ...menderLines,
     line('UpdatesEnabled', settings.flow.updatesEnabledByDefault, holdpoint.origin('UpdatesEnabled')),
+    line('MenderNames', settings.areMenderNamesOffered, holdpoint.origin('MenderNames')),
+    line('Snooze.max-total', settings.flow.snooze.maxTotalSeconds, holdpoint.origin('Snooze.max-total')),
+    line('Snooze.max-count', settings.flow.snooze.maxCount, holdpoint.origin('Snooze.max-count')),
+    line('Health.checkers', settings.flow.health.checkers, holdpoint.origin('Health.checkers')),
+    line('Health.deadline', settings.flow.health.deadlineSeconds, holdpoint.origin('Health.deadline')),
+    line('HoldLinger', settings.flow.holdLingerSeconds, holdpoint.origin('HoldLinger')),
     line('RebootCommand', settings.rebootCommand, holdpoint.origin('RebootCommand')),
+    line('Access.polkit', settings.access.polkit, holdpoint.origin('Access.polkit')),
+    line('Access.rules', settings.access.rules, holdpoint.origin('Access.rules')),
     ...pointLines,
+    ...CONDITION_KEYS.map((key) => line(key, conditions[key], holdpoint.origin(key))),
+    line(
+      'RequireSynchronizedClock',
+      settings.conditions.isSynchronizedClockRequired,
+      holdpoint.origin('RequireSynchronizedClock'),
+    ),
   ];
 }

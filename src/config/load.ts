@@ -9,7 +9,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UpdateError } from '../core/errors.ts';
-import { DEFAULT_FLOW_SETTINGS } from '../core/settings.ts';
+import { DEFAULT_FLOW_SETTINGS, type FlowSettings } from '../core/settings.ts';
 import {
   DEFAULT_CONF_DIRECTORY,
   DEFAULT_DATA_DIRECTORY,
@@ -19,6 +19,8 @@ import {
   LOG_LEVELS,
   type LogLevelName,
 } from './defaults.ts';
+import { accessSettings } from './access.ts';
+import { conditionSettings } from './conditions.ts';
 import { holdPointPolicy } from './hold-points.ts';
 import { Layers, readJsonFile, type Origin } from './layers.ts';
 import { menderSettings } from './mender-settings.ts';
@@ -94,9 +96,17 @@ export async function loadSettings(
         holdpoint.get('UpdatesEnabled') ?? DEFAULT_FLOW_SETTINGS.updatesEnabledByDefault,
       isServerConfigured: fromMender.settings.servers.length > 0,
       isStandalonePending: DEFAULT_FLOW_SETTINGS.isStandalonePending,
+      conditionPoints: DEFAULT_FLOW_SETTINGS.conditionPoints,
+      ...controlSettings(holdpoint),
+      controlMapExpirationSeconds: fromMender.settings.controlMapExpirationSeconds,
+      controlMapBootExpirationSeconds: fromMender.settings.controlMapBootExpirationSeconds,
+      updatePollIntervalSeconds: fromMender.settings.updatePollIntervalSeconds,
       ...fromMender.flow,
     },
     logLevel: logLevel(mender, warnings),
+    areMenderNamesOffered: holdpoint.get('MenderNames') ?? true,
+    access: accessSettings(holdpoint),
+    conditions: conditionSettings(holdpoint).settings,
     rebootCommand: holdpoint.get('RebootCommand') ?? null,
   };
   return { settings, warnings, origins: effectiveKeys(settings, mender, holdpoint, places) };
@@ -216,9 +226,9 @@ async function readHoldpointFiles(
     layers.add(node, path, {
       mistyped: fatal,
       repeated: (_key, sentence) => void warnings.push(sentence),
-      // A misspelt hold point or member would be a consent nobody is asked for.
+      // A misspelt member would be a consent nobody is asked for, a right nobody meant, or a checker nobody waits for.
       unknown: (key, sentence) =>
-        key.toLowerCase().startsWith('points.') ? fatal(key, sentence) : void warnings.push(sentence),
+        /^(points|access|health)\./i.test(key) ? fatal(key, sentence) : void warnings.push(sentence),
     });
   }
 }
@@ -245,6 +255,23 @@ async function confDFiles(directory: string): Promise<readonly string[]> {
     .map((name) => join(directory, name));
 }
 
+function controlSettings(
+  layers: Layers<typeof HOLDPOINT_RULES>,
+): Pick<FlowSettings, 'snooze' | 'health' | 'holdLingerSeconds'> {
+  const { snooze, health, holdLingerSeconds } = DEFAULT_FLOW_SETTINGS;
+  return {
+    snooze: {
+      maxTotalSeconds: layers.get('Snooze.max-total') ?? snooze.maxTotalSeconds,
+      maxCount: layers.get('Snooze.max-count') ?? snooze.maxCount,
+    },
+    health: {
+      checkers: layers.get('Health.checkers') ?? health.checkers,
+      deadlineSeconds: layers.get('Health.deadline') ?? health.deadlineSeconds,
+    },
+    holdLingerSeconds: layers.get('HoldLinger') ?? holdLingerSeconds,
+  };
+}
+
 function isLogLevel(text: string): text is LogLevelName {
   return Object.hasOwn(LOG_LEVELS, text);
 }
@@ -269,6 +296,7 @@ function pathsOf(places: Places, deviceTypeFile: string, logDirectory: string): 
     fallbackConfigFile: places.fallbackConfig.value,
     holdpointConfigFile: places.holdpointConfig.value,
     holdpointConfigDirectory: isNamed(places.holdpointConfig) ? null : confD(places),
+    conditionsDirectory: join(places.holdpointConfDirectory.value, 'conditions.d'),
     rootfsScriptsDirectory: join(conf, 'scripts'),
     modulesDirectory: join(data, 'modules', 'v3'),
     identityProgram: join(data, 'identity', 'mender-device-identity'),
@@ -276,9 +304,10 @@ function pathsOf(places: Places, deviceTypeFile: string, logDirectory: string): 
     datastoreDirectory: datastore,
     stateDirectory: join(datastore, 'holdpoint'),
     artifactScriptsDirectory: join(datastore, 'scripts'),
-    moduleWorkDirectory: join(datastore, 'modules', 'v3'),
+    moduleWorkDirectory: join(datastore, 'modules', 'v3', 'payloads'),
     deviceTypeFile: deviceTypeFile === '' ? join(datastore, 'device_type') : deviceTypeFile,
     deploymentLogDirectory: logDirectory === '' ? datastore : logDirectory,
+    artifactInfoFile: join(conf, 'artifact_info'),
     bootstrapArtifactFile: join(datastore, 'bootstrap.mender'),
     menderStoreFile: join(datastore, 'mender-store'),
     menderPrivateKeyFile: join(datastore, 'mender-agent.pem'),

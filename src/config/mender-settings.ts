@@ -9,7 +9,10 @@ import type { Settings } from './settings.ts';
 type MenderLayers = Layers<typeof MENDER_RULES>;
 
 export interface MenderSettings {
-  readonly settings: Omit<Settings, 'paths' | 'flow' | 'logLevel' | 'rebootCommand'>;
+  readonly settings: Omit<
+    Settings,
+    'paths' | 'flow' | 'logLevel' | 'rebootCommand' | 'access' | 'areMenderNamesOffered' | 'conditions'
+  >;
   readonly flow: Pick<FlowSettings, 'retryPollIntervalSeconds' | 'retryPollCount'>;
 }
 

@@ -13,8 +13,15 @@
  *   - `ceiling`: seconds any wait at the point may last at most; 0 = no limit. Default 604800 (7 days), at
  *     `ArtifactCommit_Enter` 86400;
  *   - `on-ceiling`: `"continue"` or `"fail"` (default).
+ * - `Windows`, `Freeze`, `Power`, `Metered`, `Inhibitors`, `ConditionScripts`, `RequireSynchronizedClock`: what an update
+ *   waits for, see conditions.ts.
+ * - `Access`: who may what on the bus, an object of
+ *   - `polkit`: `"auto"` (default), `"required"` or `"off"`, see core/access.ts;
+ *   - `rules`: an array of objects of `users`, `groups` (names or numbers), `actions` and `points` (optional), see
+ *     access.ts. Replaces the default, which gives the group `holdpoint` check, continue, hold, abort and inspect.
  */
 import * as v from 'valibot';
+import { POLKIT_MODES } from '../core/access.ts';
 import { HOLD_POINTS, type HoldPoint } from '../core/hold-point.ts';
 
 export interface KeyRule<T = unknown> {
@@ -102,8 +109,34 @@ type PointRules = {
 
 const isAbsolute = (path: string): boolean => path.startsWith('/');
 
+/** Looked into by conditions.ts, which can say which member of which entry is wrong. */
+const CONDITION_RULES = {
+  Windows: rule(v.array(v.unknown()), 'an array of objects'),
+  Freeze: rule(v.array(v.unknown()), 'an array of objects'),
+  Power: rule(v.record(v.string(), v.unknown()), 'an object'),
+  Metered: rule(v.record(v.string(), v.unknown()), 'an object'),
+  Inhibitors: rule(v.record(v.string(), v.unknown()), 'an object'),
+  ConditionScripts: rule(v.record(v.string(), v.unknown()), 'an object'),
+  RequireSynchronizedClock: flag,
+} as const satisfies KeyRules;
+
 export const HOLDPOINT_RULES = {
   UpdatesEnabled: flag,
+  MenderNames: flag,
+  'Snooze.max-total': duration,
+  'Snooze.max-count': rule(v.pipe(integer, v.minValue(0)), 'a whole number, at least 0'),
+  'Health.checkers': rule(
+    v.pipe(
+      v.array(v.pipe(v.string(), v.regex(/^[A-Za-z0-9._-]{1,64}$/))),
+      v.check((names) => new Set(names).size === names.length && names.length <= 32),
+    ),
+    'an array of at most 32 different names of the characters A-Z a-z 0-9 . _ -',
+  ),
+  'Health.deadline': rule(v.pipe(integer, v.minValue(1)), 'a whole number of seconds, at least 1'),
+  HoldLinger: rule(
+    v.pipe(integer, v.minValue(0), v.maxValue(600)),
+    'a whole number of seconds from 0 to 600',
+  ),
   RebootCommand: rule(
     v.union([
       v.pipe(
@@ -118,6 +151,9 @@ export const HOLDPOINT_RULES = {
     ]),
     'the absolute path of a program, or an array of that path and its arguments',
   ),
+  ...CONDITION_RULES,
+  'Access.polkit': rule(v.picklist(POLKIT_MODES), `one of ${POLKIT_MODES.join(', ')}`),
+  'Access.rules': rule(v.array(v.record(v.string(), v.unknown())), 'an array of objects'),
   ...(Object.fromEntries(
     HOLD_POINTS.flatMap((point) =>
       Object.entries(POINT_RULES).map(([member, one]) => [`Points.${point}.${member}`, one]),

@@ -1,4 +1,6 @@
 /** The configuration as the rest of the program sees it: one value, complete, checked, units in the names. */
+import type { AccessSettings } from '../core/access.ts';
+import type { ConditionSettings } from '../core/control/condition-settings.ts';
 import type { FlowSettings } from '../core/settings.ts';
 import type { DEVICE_TIERS } from './schema.ts';
 import type { Origin } from './layers.ts';
@@ -10,6 +12,8 @@ export interface Paths {
   readonly holdpointConfigFile: string;
   /** null = not read (a file was named by option). */
   readonly holdpointConfigDirectory: string | null;
+  /** Executables that say whether an update may go on: `conditions.d/`. */
+  readonly conditionsDirectory: string;
   readonly rootfsScriptsDirectory: string;
   readonly modulesDirectory: string;
   readonly identityProgram: string;
@@ -22,6 +26,8 @@ export interface Paths {
   readonly deviceTypeFile: string;
   readonly deploymentLogDirectory: string;
   readonly bootstrapArtifactFile: string;
+  /** `artifact_name=…`, of devices that no update has been installed on. */
+  readonly artifactInfoFile: string;
   readonly menderStoreFile: string;
   readonly menderPrivateKeyFile: string;
 }
@@ -69,6 +75,10 @@ export interface Settings {
 
   readonly logLevel: 'error' | 'warn' | 'info' | 'debug';
   readonly isDbusEnabled: boolean;
+  /** Whether programs written for Mender 2.7 to 3.x find its bus names here (`MenderNames`). */
+  readonly areMenderNamesOffered: boolean;
+  readonly access: AccessSettings;
+  readonly conditions: ConditionSettings;
   /** Program and arguments; null = the init system, else `reboot`. */
   readonly rebootCommand: readonly string[] | null;
 }

@@ -103,7 +103,7 @@ describe('a local install', () => {
     expect(entry['artifact-name']?.data).toBe('release-2');
     const passages = entry['passages']?.data as { point: { data: string }; reasons: { data: string[] } }[];
     expect(passages.map(({ point, reasons }) => [point.data, reasons.data])).toEqual([
-      ['Download_Enter', []],
+      ['Download_Enter', ['nothing-blocks']],
       ['ArtifactInstall_Enter', ['consent-uid-0']],
       ['ArtifactCommit_Enter', ['consent-uid-0']],
     ]);

@@ -1,6 +1,6 @@
 import { filter, firstValueFrom, timeout } from 'rxjs';
 import { expect, it } from 'vitest';
-import { noServer } from '../../src/adapters/server/no-server.ts';
+import { noServer } from '../support/no-server.ts';
 import { MemoryStore } from '../../src/adapters/store/memory-store.ts';
 import { createMachine } from '../../src/app/machine.ts';
 import { DEFAULT_HOLD_POINT_POLICY } from '../../src/core/hold-point.ts';

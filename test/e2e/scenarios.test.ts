@@ -73,7 +73,7 @@ interface Ended {
 async function runRow(row: Row, boot: 'same' | 'next'): Promise<Ended> {
   const device = await makeDevice(deviceFor(row));
   const location = { kind: 'file', path: artifactFor(row) } as const;
-  const offer = { deploymentId: DEPLOYMENT, artifactName: 'release-2', location };
+  const offer = { deploymentId: DEPLOYMENT, artifactName: 'release-2', location, controlMapText: null };
   const server = new FakeServer(offer, serverFaults(row));
   const authorize = row.faults.find(({ where }) => where === 'authorize');
   server.failingAuthorizations = authorize === undefined ? 0 : (authorize.times ?? 1);

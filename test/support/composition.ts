@@ -6,12 +6,13 @@
 import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { from, map, mergeMap, Subscription, type Observable } from 'rxjs';
+import { concat, from, map, mergeMap, NEVER, of, Subscription, type Observable } from 'rxjs';
 import { createArtifactReader } from '../../src/adapters/artifact/reader.ts';
 import { FileDeploymentLog } from '../../src/adapters/log/deployment-log.ts';
 import { ModuleRunner } from '../../src/adapters/modules/runner.ts';
 import { StateScripts } from '../../src/adapters/scripts/runner.ts';
 import { LocalAndHttpSource } from '../../src/adapters/source/artifact-source.ts';
+import { FileDecisionJournal } from '../../src/adapters/store/decision-journal.ts';
 import { FileStore } from '../../src/adapters/store/file-store.ts';
 import {
   documentOf,
@@ -140,6 +141,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
         rebootCommand: [join(device.folder, 'reboot')],
         bootIdPath: device.bootIdFile,
       }),
+      // No bus, so nobody on it, and a device without conditions.
+      conditions: { points: [], unmet$: () => concat(of([]), NEVER) },
+      inventory: { send: async () => 'unchanged' },
+      holders: { gone$: () => NEVER },
+      journal: new FileDecisionJournal({ directory: device.stateDirectory }),
       bus: { publish: () => {}, announce: () => {}, flush: async () => {} },
       verifyKeyPaths: [],
     }).subscribe(machine.dispatch),

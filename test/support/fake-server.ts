@@ -1,6 +1,11 @@
 import { UpdateError } from '../../src/core/errors.ts';
 import type { ServerStatus } from '../../src/core/effect.ts';
-import type { DeploymentOffer, DeploymentServer, ReportOutcome } from '../../src/ports/deployment-server.ts';
+import type {
+  ControlMapAnswer,
+  DeploymentOffer,
+  DeploymentServer,
+  ReportOutcome,
+} from '../../src/ports/deployment-server.ts';
 
 /** A deployment server that offers one artifact until it has a final status, and can be told to misbehave. */
 const LETTERS: Readonly<Partial<Record<ServerStatus, string>>> = {
@@ -67,6 +72,14 @@ export class FakeServer implements DeploymentServer {
     if (fault?.kind === 'aborted') return 'aborted';
     this.accepted.push(status);
     return 'accepted';
+  }
+
+  /** The map it came with; a deployment without one has none to fetch. */
+  async fetchControlMap(deploymentId: string): Promise<ControlMapAnswer> {
+    const text = this.#offer.controlMapText;
+    if (deploymentId !== this.#offer.deploymentId || this.isOver) return { kind: 'deployment-gone' };
+    if (text === null) throw new UpdateError('server', 'the deployment has no control map');
+    return { kind: 'map', text };
   }
 
   async uploadLog(_deploymentId: string, lines: AsyncIterable<string>): Promise<ReportOutcome> {

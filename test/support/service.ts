@@ -10,7 +10,8 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { builtService } from './built-service.ts';
 import { busctl, TARGET, type ToolOptions, type ToolResult } from './bus-tools.ts';
 import { makeDevice, type Device, type DeviceOptions } from './device.ts';
-import { startPrivateBus, type PrivateBus } from './private-bus.ts';
+import { MENDER_POLICY_PATH } from './map-service.ts';
+import { POLICY_PATH, startPrivateBus, type PrivateBus } from './private-bus.ts';
 import { watchProperties, type Properties, type PropertyWatch } from './property-watch.ts';
 
 export interface Exit {
@@ -38,6 +39,8 @@ export interface StartOptions {
   readonly environment?: NodeJS.ProcessEnv;
 }
 
+export const SHIPPED_POLICIES: readonly string[] = [POLICY_PATH, MENDER_POLICY_PATH];
+
 export class ServiceHarness {
   readonly bus: PrivateBus;
   readonly device: Device;
@@ -47,7 +50,7 @@ export class ServiceHarness {
   #exit: Promise<Exit> | null = null;
 
   static async create(options: HarnessOptions = {}): Promise<ServiceHarness> {
-    const [bus, device] = await Promise.all([options.bus ?? startPrivateBus(), makeDevice(options)]);
+    const [bus, device] = await Promise.all([options.bus ?? startPrivateBus({ policyPaths: SHIPPED_POLICIES }), makeDevice(options)]);
     return new ServiceHarness(bus, device, options.bus === undefined);
   }
 

@@ -58,6 +58,7 @@ export class Bus {
   readonly #subscriptions = new Subscriptions();
   readonly #owned = new Set<string>();
   #link: Link | null = null;
+  #busId = '';
   #callers = new CallerIds();
   #handler: (call: IncomingCall) => void = refuseCall;
   #timer: NodeJS.Timeout | null = null;
@@ -82,6 +83,11 @@ export class Bus {
   /** '' while not connected. */
   get uniqueName(): string {
     return this.#link?.uniqueName ?? '';
+  }
+
+  /** Tells one bus from the next, which gives out the same unique names again; '' before the first connect. */
+  get busId(): string {
+    return this.#busId;
   }
 
   /** What is held in memory for others; to show that it does not grow. */
@@ -164,6 +170,8 @@ export class Bus {
       this.#link = link;
       this.#callers = callers;
       this.#subscriptions.attach(link);
+      // Before the names: whoever calls us by one is known with its bus.
+      [this.#busId] = (await link.call(busCall('GetId'))).map(String) as [string];
       for (const claim of this.#options.names) await this.#requestName(link, claim);
       if (this.#link !== link) return;
       this.#failedAttempts = 0;

@@ -1,13 +1,37 @@
-import { merge, Observable, switchMap, type Subscription } from 'rxjs';
-import { UpdateError, type Details } from '../../core/errors.ts';
-import type { Blocker } from '../../core/state.ts';
-import type { Snapshot } from '../../core/snapshot.ts';
+import {
+  asyncScheduler,
+  catchError,
+  EMPTY,
+  from,
+  merge,
+  Observable,
+  of,
+  switchMap,
+  throttleTime,
+  type Subscription,
+} from 'rxjs';
 import { openClient, type BusClient } from './connection.ts';
 import { HOLDPOINT_BUS_NAME, HOLDPOINT_PATH } from './interface-xml.ts';
-import { RemoteError } from './link.ts';
+import { DEFAULT_CALL_TIMEOUT_MS, RemoteError } from './link.ts';
+import {
+  holdFrom,
+  isMap,
+  list,
+  number,
+  plain,
+  snapshotFrom,
+  text,
+  type PlainMap,
+  type PlainValue,
+  type RemoteHold,
+  type RemoteSnapshot,
+} from './remote-values.ts';
 import { PROPERTIES } from './standard-interfaces.ts';
 import type { Signal } from './subscriptions.ts';
-import type { Variant } from './values.ts';
+import { MessageFlag } from './transport.ts';
+import { variant, type Variant } from './values.ts';
+
+export type { PlainMap, PlainValue, RemoteBlocker, RemoteHold, RemoteSnapshot } from './remote-values.ts';
 
 /**
  * The service as a client sees it, in plain types: one snapshot of all properties, their changes, the signals, the
@@ -15,29 +39,35 @@ import type { Variant } from './values.ts';
  * the name changes its owner. Source: design/dbus-api.md section 1, rule 20, and section 3.
  */
 const MAIN = 'io.holdpoint.Update1';
+const HOLDS = 'io.holdpoint.Update1.Holds';
 const INSTALL = 'io.holdpoint.Update1.Install';
 const HISTORY = 'io.holdpoint.Update1.History';
 /** Looking at an artifact reads its header and may wait for a web server. */
 const INSTALL_TIMEOUT_MS = 120_000;
+/** Somebody may have to type a password, and to look for it first. */
+const INTERACTIVE_TIMEOUT_MS = 180_000;
+/** Holds that come and go by the hundred are told a few times a second. */
+const HOLDS_INTERVAL_MS = 200;
 
-/** Open sets are plain strings here: a newer service may know more words. */
-export interface RemoteSnapshot extends Omit<
-  Snapshot,
-  'state' | 'activity' | 'deployment' | 'rebootRequired' | 'allowedActions' | 'lastResult'
-> {
-  readonly version: string;
-  readonly state: string;
-  readonly activity: string;
-  readonly deployment: PlainMap;
-  readonly rebootRequired: string;
-  readonly allowedActions: readonly string[];
-  readonly lastResult: string;
-  readonly serverStatus: string;
-  readonly nextCheckUsec: number;
+/** What AddHold is given. Options that are absent are not sent. */
+export interface RemoteHoldWish {
+  readonly points: readonly string[];
+  readonly why: string;
+  /** 0 = bound to this client. */
+  readonly timeoutSeconds: number;
+  readonly onExpire: string;
+  readonly priority?: number;
+  readonly appId?: string;
+  readonly isOnce?: boolean;
 }
 
-export type PlainValue = string | number | boolean | readonly PlainValue[] | PlainMap;
-export type PlainMap = { readonly [key: string]: PlainValue };
+/** What ContinueFull is given. Options that are absent are not sent. */
+export interface RemoteContinueOptions {
+  readonly comment?: string;
+  readonly now?: boolean;
+  readonly override?: boolean;
+  readonly rebootMode?: string;
+}
 
 export type UpdateChange =
   /** What holds now; `isFirst` after each (re)connection to a service. */
@@ -51,14 +81,37 @@ export interface LogPage {
   readonly nextLine: number;
 }
 
-/** All methods reject with an UpdateError: see {@link isNoService}, {@link refusalNameOf}. */
+export interface DecisionPage {
+  readonly lines: readonly string[];
+  readonly nextSeq: number;
+}
+
+/** All methods reject with an UpdateError: see {@link isNoService}, {@link refusalOf}. */
 export interface UpdateClient {
   snapshot(): Promise<RemoteSnapshot>;
   /** Endless; errors (kind `bus`) when the bus is lost. */
   readonly change$: Observable<UpdateChange>;
+  /** The list now, and after changes; nothing while nobody owns the name. Errors as `change$`. */
+  readonly holds$: Observable<readonly RemoteHold[]>;
   installPath(path: string): Promise<string>;
   installUrl(url: string): Promise<string>;
-  proceed(ticket: string): Promise<string>;
+  /** @returns proceeding, recorded */
+  proceed(ticket: string, options?: RemoteContinueOptions): Promise<string>;
+  /** @returns wall clock, microseconds, of the next question */
+  snooze(ticket: string, seconds: number): Promise<number>;
+  endSnooze(deploymentId: string): Promise<void>;
+  holds(): Promise<readonly RemoteHold[]>;
+  addHold(wish: RemoteHoldWish): Promise<{ readonly id: string; readonly refreshSeconds: number }>;
+  /** @returns seconds within which to refresh again */
+  refreshHold(id: string): Promise<number>;
+  releaseHold(id: string): Promise<void>;
+  /** @returns seconds within which to set it again */
+  setControlMap(json: string): Promise<number>;
+  reportHealth(deploymentId: string, checker: string, verdict: string, message: string): Promise<void>;
+  /** @returns yes, no, challenge */
+  canDo(action: string): Promise<string>;
+  /** Lines of JSON from this number on. */
+  decisions(fromSeq: number, maxLines: number): Promise<DecisionPage>;
   abort(deploymentId: string, reason: string): Promise<void>;
   rollback(deploymentId: string, reason: string): Promise<void>;
   pause(deploymentId: string): Promise<void>;
@@ -72,8 +125,16 @@ export interface UpdateClient {
   close(): void;
 }
 
+export interface UpdateClientOptions {
+  /** A person is there who may be asked for a password. Default: false. */
+  readonly isInteractive?: boolean;
+}
+
 /** Rejects with kind `bus`, `timeout` or `config` when the bus itself cannot be reached. */
-export async function openUpdateClient(address: string): Promise<UpdateClient> {
+export async function openUpdateClient(
+  address: string,
+  { isInteractive = false }: UpdateClientOptions = {},
+): Promise<UpdateClient> {
   const bus = await openClient(address);
 
   async function call(
@@ -84,25 +145,55 @@ export async function openUpdateClient(address: string): Promise<UpdateClient> {
     timeoutMs?: number,
   ): Promise<readonly PlainValue[]> {
     const target = { destination: HOLDPOINT_BUS_NAME, path: HOLDPOINT_PATH };
-    const reply = await bus.call({ ...target, interface: interfaceName, member, signature, body }, timeoutMs);
-    return reply.map(plain);
+    const flags = isInteractive ? MessageFlag.allowInteractiveAuthorization : 0;
+    const limitMs = timeoutMs ?? (isInteractive ? INTERACTIVE_TIMEOUT_MS : DEFAULT_CALL_TIMEOUT_MS);
+    const call = { ...target, interface: interfaceName, member, signature, body, flags };
+    return (await bus.call(call, limitMs)).map(plain);
   }
   const order = async (member: string, signature: string, ...body: readonly unknown[]): Promise<void> => {
     await call(MAIN, member, signature, body);
   };
   const properties = async (): Promise<PlainMap> => {
-    const [all] = await call(PROPERTIES, 'GetAll', 's', [MAIN]);
+    const [all] = await call(PROPERTIES, 'GetAll', 's', [MAIN], DEFAULT_CALL_TIMEOUT_MS);
     return isMap(all) ? all : {};
+  };
+  const holds = async (): Promise<readonly RemoteHold[]> => {
+    const [all] = await call(PROPERTIES, 'Get', 'ss', [HOLDS, 'Holds'], DEFAULT_CALL_TIMEOUT_MS);
+    return list(all).map(holdFrom);
   };
 
   return {
     snapshot: async () => snapshotFrom(await properties()),
     change$: changes$(bus, properties),
+    holds$: holdChanges$(bus, holds),
     installPath: async (path) =>
       text((await call(INSTALL, 'InstallPath', 'ss', [path, ''], INSTALL_TIMEOUT_MS))[0]),
     installUrl: async (url) =>
       text((await call(INSTALL, 'InstallUrl', 'sa{sv}', [url, new Map()], INSTALL_TIMEOUT_MS))[0]),
-    proceed: async (ticket) => text((await call(MAIN, 'Continue', 's', [ticket]))[0]),
+    proceed: async (ticket, given = {}) => {
+      const options = continueOptions(given);
+      if (options.size === 0) return text((await call(MAIN, 'Continue', 's', [ticket]))[0]);
+      return text((await call(MAIN, 'ContinueFull', 'sa{sv}', [ticket, options]))[0]);
+    },
+    snooze: async (ticket, seconds) => number((await call(MAIN, 'Snooze', 'su', [ticket, seconds]))[0], 0),
+    endSnooze: (deploymentId) => order('EndSnooze', 's', deploymentId),
+    holds,
+    addHold: async (wish) => {
+      const { points, why, timeoutSeconds, onExpire } = wish;
+      const body = [[...points], why, timeoutSeconds, onExpire, holdOptions(wish)];
+      const [id, refreshSeconds] = await call(HOLDS, 'AddHold', 'assusa{sv}', body);
+      return { id: text(id), refreshSeconds: number(refreshSeconds, 0) };
+    },
+    refreshHold: async (id) => number((await call(HOLDS, 'RefreshHold', 's', [id]))[0], 0),
+    releaseHold: async (id) => void (await call(HOLDS, 'ReleaseHold', 's', [id])),
+    setControlMap: async (json) => number((await call(HOLDS, 'SetControlMap', 's', [json]))[0], 0),
+    reportHealth: async (...report) => void (await call(HOLDS, 'ReportHealth', 'ssss', report)),
+    canDo: async (action) => text((await call(MAIN, 'CanDo', 's', [action]))[0]),
+    decisions: async (fromSeq, maxLines) => {
+      const body = [BigInt(fromSeq), maxLines];
+      const [lines, nextSeq] = await call(HISTORY, 'ExportDecisions', 'tu', body);
+      return { lines: list(lines).map(text), nextSeq: number(nextSeq, fromSeq) };
+    },
     abort: (deploymentId, reason) => order('Abort', 'ss', deploymentId, reason),
     rollback: (deploymentId, reason) => order('Rollback', 'ss', deploymentId, reason),
     pause: (deploymentId) => order('Pause', 's', deploymentId),
@@ -137,9 +228,76 @@ const NO_SERVICE = [
   'org.freedesktop.DBus.Error.NoReply',
 ];
 
+/** An answer of the other side that is a refusal. */
+export interface Refused {
+  /** `StaleTicket`, `AccessDenied`, … */
+  readonly name: string;
+  /** One sentence, without the parameters. */
+  readonly sentence: string;
+  readonly details: Readonly<Record<string, string>>;
+}
+
+/** null = not an answer of the other side. The message is `sentence [key=value, key=value]`. */
+export function refusalOf(error: unknown): Refused | null {
+  if (!(error instanceof RemoteError)) return null;
+  const name = refusalNameOf(error);
+  const [, sentence, inside] = /^(.*) \[([a-z0-9-]+=[^\]]*)\]$/s.exec(error.message) ?? [];
+  if (sentence === undefined || inside === undefined) return { name, sentence: error.message, details: {} };
+  const pairs = inside.split(/, (?=[a-z0-9-]+=)/).map((pair): [string, string] => {
+    const at = pair.indexOf('=');
+    return [pair.slice(0, at), pair.slice(at + 1)];
+  });
+  return { name, sentence, details: Object.fromEntries(pairs) };
+}
+
 /** `StaleTicket`, `AccessDenied`, …; '' = not an answer of the other side. */
 export function refusalNameOf(error: unknown): string {
   return error instanceof RemoteError ? (error.errorName.split('.').at(-1) ?? '') : '';
+}
+
+function continueOptions(given: RemoteContinueOptions): ReadonlyMap<string, Variant> {
+  const { comment, now, override, rebootMode } = given;
+  const options = new Map<string, Variant>();
+  if (comment !== undefined) options.set('comment', variant('s', comment));
+  if (now !== undefined) options.set('now', variant('b', now));
+  if (override !== undefined) options.set('override', variant('b', override));
+  if (rebootMode !== undefined) options.set('reboot-mode', variant('s', rebootMode));
+  return options;
+}
+
+function holdOptions({ priority, appId, isOnce }: RemoteHoldWish): ReadonlyMap<string, Variant> {
+  const options = new Map<string, Variant>();
+  if (priority !== undefined) options.set('priority', variant('i', priority));
+  if (appId !== undefined) options.set('app-id', variant('s', appId));
+  if (isOnce !== undefined) options.set('once', variant('b', isOnce));
+  return options;
+}
+
+/** Only that the list has changed is announced. */
+function holdChanges$(
+  bus: BusClient,
+  holds: () => Promise<readonly RemoteHold[]>,
+): Observable<readonly RemoteHold[]> {
+  const changed = { sender: HOLDPOINT_BUS_NAME, path: HOLDPOINT_PATH, interface: PROPERTIES };
+  return bus.nameOwner$(HOLDPOINT_BUS_NAME).pipe(
+    switchMap((owner) => {
+      if (owner === '') return EMPTY;
+      const due$ = merge(bus.signals$({ ...changed, member: 'PropertiesChanged', arg0: HOLDS }), of(null));
+      // Newest wins: an older list is of no interest.
+      return due$.pipe(
+        throttleTime(HOLDS_INTERVAL_MS, asyncScheduler, { leading: true, trailing: true }),
+        switchMap(() =>
+          from(holds()).pipe(
+            catchError((error: unknown) => {
+              // Gone again already: the owner's change tells.
+              if (isNoService(error)) return EMPTY;
+              throw error;
+            }),
+          ),
+        ),
+      );
+    }),
+  );
 }
 
 function changes$(bus: BusClient, properties: () => Promise<PlainMap>): Observable<UpdateChange> {
@@ -201,88 +359,4 @@ function changes$(bus: BusClient, properties: () => Promise<PlainMap>): Observab
     });
   }
   return merge(service$, lost$);
-}
-
-/** Variants unwrapped, 64-bit numbers as numbers, dictionaries as objects without a prototype. */
-function plain(value: unknown): PlainValue {
-  if (typeof value === 'bigint') return Number(value);
-  if (typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean') return value;
-  if (value instanceof Map) {
-    const object: Record<string, PlainValue> = Object.create(null) as Record<string, PlainValue>;
-    for (const [key, entry] of value as ReadonlyMap<unknown, unknown>) object[String(key)] = plain(entry);
-    return object;
-  }
-  if (Array.isArray(value)) return value.map(plain);
-  if (value instanceof Uint8Array) return [...value];
-  if (typeof value === 'object' && value !== null && 'signature' in value && 'value' in value) {
-    return plain((value as Variant).value);
-  }
-  throw new UpdateError('bus', `the service sent a value that is not understood: ${typeof value}`);
-}
-
-function snapshotFrom(all: PlainMap): RemoteSnapshot {
-  const string = (name: string): string => text(all[name]);
-  const count = (name: string, unknown = -1): number => number(all[name], unknown);
-  return {
-    version: string('Version'),
-    serial: count('Serial', 0),
-    state: string('State'),
-    activity: string('Activity'),
-    step: string('Step'),
-    deploymentId: string('DeploymentId'),
-    artifactName: string('ArtifactName'),
-    currentArtifactName: string('CurrentArtifactName'),
-    deployment: object(all['Deployment']),
-    rebootRequired: string('RebootRequired'),
-    progress: count('Progress'),
-    stepProgress: count('StepProgress'),
-    downloadedBytes: count('DownloadedBytes', 0),
-    downloadSizeBytes: count('DownloadSizeBytes'),
-    bytesPerSecond: count('BytesPerSecond'),
-    remainingSeconds: count('RemainingSeconds'),
-    waitTicket: string('WaitTicket'),
-    waitPoint: string('WaitPoint'),
-    blockers: list(all['Blockers']).map(blocker),
-    waitSinceUsec: count('WaitSinceUSec', 0),
-    waitDeadlineUsec: count('WaitDeadlineUSec', 0),
-    waitDeadlineBootUsec: count('WaitDeadlineBootUSec', 0),
-    waitOnExpire: string('WaitOnExpire'),
-    isPaused: all['Paused'] === true,
-    areUpdatesEnabled: all['UpdatesEnabled'] === true,
-    allowedActions: list(all['AllowedActions']).map(text),
-    lastResult: string('LastResult'),
-    lastErrorName: string('LastErrorName'),
-    lastErrorMessage: string('LastErrorMessage'),
-    lastErrorDetails: object(all['LastErrorDetails']) as Details,
-    serverStatus: string('ServerStatus'),
-    lastCheckUsec: count('LastCheckUSec', 0),
-    nextCheckUsec: count('NextCheckUSec', 0),
-  };
-}
-
-function blocker(value: PlainValue): Blocker {
-  const [id, kind, owner, reasonCode, details] = list(value);
-  return {
-    id: text(id),
-    kind: text(kind),
-    owner: text(owner),
-    reasonCode: text(reasonCode),
-    details: object(details) as Details,
-  };
-}
-
-function isMap(value: PlainValue | undefined): value is PlainMap {
-  return typeof value === 'object' && !Array.isArray(value);
-}
-function object(value: PlainValue | undefined): PlainMap {
-  return isMap(value) ? value : {};
-}
-function list(value: PlainValue | undefined): readonly PlainValue[] {
-  return Array.isArray(value) ? (value as readonly PlainValue[]) : [];
-}
-function text(value: PlainValue | undefined): string {
-  return typeof value === 'string' ? value : '';
-}
-function number(value: PlainValue | undefined, unknown: number): number {
-  return typeof value === 'number' ? value : unknown;
 }

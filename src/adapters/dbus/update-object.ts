@@ -1,15 +1,21 @@
-import { HOLD_POINTS } from '../../core/hold-point.ts';
+import { HOLD_POINTS, type HoldPoint, type OnExpire } from '../../core/hold-point.ts';
+import { refreshSeconds, type Command } from '../../core/command.ts';
+import type { Caller, HoldWish } from '../../core/event.ts';
 import { refuse, RefusedCall } from '../../core/refusal.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 import type { UpdateService } from '../../ports/update-service.ts';
-import { rootOrReading } from './authorise.ts';
+import type { AuthorisationRequest, Authoriser } from './authorise.ts';
+import { describeCaller, type CallerDescription } from './caller.ts';
 import { HOLDPOINT_PATH, loadHoldpointTable } from './interface-xml.ts';
+import { LruMap } from './lru.ts';
 import type { Handler, HandlerCall, PropertyTables, ServedObject } from './served-object.ts';
 import {
+  blockerValue,
   deploymentMap,
   detailsMap,
   failureErrorName,
   historyMap,
+  holdValue,
   inspectionMap,
   signed,
   unsigned,
@@ -25,46 +31,93 @@ export const HOLDS = 'io.holdpoint.Update1.Holds';
 export const INSTALL = 'io.holdpoint.Update1.Install';
 export const HISTORY = 'io.holdpoint.Update1.History';
 
-const INTERFACE_REVISION = 1;
+const INTERFACE_REVISION = 2;
 const MAX_HISTORY = 100;
 const MAX_LOG_LINES = 10_000;
+const MAX_DECISIONS = 1_000;
+const MAX_CALLER_NAMES = 256;
 
 /** Members that stand in the XML and answer NotSupported; test/integration/dbus checks that the list is right. */
-export const NOT_BUILT: ReadonlySet<string> = new Set([
-  `${MAIN}.Snooze`,
-  `${MAIN}.CanDo`,
-  `${MAIN}.SendInventory`,
-  `${HOLDS}.Holds`,
-  `${HOLDS}.Hold`,
-  `${HOLDS}.AddHold`,
-  `${HOLDS}.RefreshHold`,
-  `${HOLDS}.ReleaseHold`,
-  `${HOLDS}.SetControlMap`,
-  `${HOLDS}.ReportHealth`,
-]);
+export const NOT_BUILT: ReadonlySet<string> = new Set();
 
 export interface UpdateObjectOptions {
   readonly version: string;
+  readonly capabilities: readonly string[];
   readonly snapshot: () => Snapshot;
   readonly service: UpdateService;
+  readonly authoriser: Pick<Authoriser, 'authorise' | 'canDo'>;
+  /** The bus's own id: with it a unique name says who is meant after the bus has been exchanged. '' = not connected. */
+  readonly busId: () => string;
 }
 
 export function createUpdateObject(options: UpdateObjectOptions): ServedObject {
-  const { service, snapshot } = options;
+  const { service, snapshot, authoriser } = options;
+  const callers = new CallerNames();
 
   const handlers: Record<string, Handler> = {
-    [`${MAIN}.Continue`]: async (call) => [await proceed(call, '')],
-    [`${MAIN}.ContinueFull`]: async (call) => [await proceed(call, continueComment(call.args[1]))],
+    [`${MAIN}.Continue`]: async (call) => [await proceed(call, NO_OPTIONS)],
+    [`${MAIN}.ContinueFull`]: async (call) => [await proceed(call, continueOptions(call.args[1]))],
+    [`${MAIN}.Snooze`]: async (call) => {
+      const [ticket, seconds] = [text(call.args[0]), Number(call.args[1])];
+      const until = await service.command({ kind: 'Snooze', ticket, seconds, ...(await callerOf(call)) });
+      return [unsigned(Number(until) * 1000)];
+    },
+    [`${MAIN}.EndSnooze`]: async (call) => {
+      const deploymentId = text(call.args[0]);
+      await service.command({ kind: 'EndSnooze', deploymentId, ...(await callerOf(call)) });
+      return [];
+    },
     [`${MAIN}.Abort`]: (call) => end(call, 'Abort'),
     [`${MAIN}.Rollback`]: (call) => end(call, 'Rollback'),
     [`${MAIN}.Pause`]: (call) => pause(call, 'Pause'),
     [`${MAIN}.Resume`]: (call) => pause(call, 'Resume'),
-    [`${MAIN}.SetUpdatesEnabled`]: async ({ args, uid }) => {
-      await service.command({ kind: 'SetUpdatesEnabled', isEnabled: args[0] === true, uid });
+    [`${MAIN}.SetUpdatesEnabled`]: async (call) => {
+      const isEnabled = call.args[0] === true;
+      await service.command({ kind: 'SetUpdatesEnabled', isEnabled, ...(await callerOf(call)) });
       return [];
     },
     [`${MAIN}.CheckForUpdate`]: async () => {
       await service.command({ kind: 'CheckForUpdate' });
+      return [];
+    },
+    [`${MAIN}.SendInventory`]: async () => {
+      await service.command({ kind: 'SendInventory' });
+      return [];
+    },
+    [`${MAIN}.CanDo`]: async (call) => [await authoriser.canDo(call, text(call.args[0]))],
+    [`${HOLDS}.Hold`]: async (call) => {
+      const [point, why, timeout, onExpire] = call.args;
+      const wish = { points: [text(point)], why, timeout, onExpire };
+      return [await addHold(call, wish, holdOptions(new Map()))];
+    },
+    [`${HOLDS}.AddHold`]: async (call) => {
+      const [points, why, timeout, onExpire, extra] = call.args;
+      const wish = { points: (points as readonly unknown[]).map(text), why, timeout, onExpire };
+      const id = await addHold(call, wish, holdOptions(extra));
+      return [id, refreshSeconds(Number(timeout) * 1000)];
+    },
+    [`${HOLDS}.RefreshHold`]: async (call) => {
+      const holdId = text(call.args[0]);
+      return [Number(await service.command({ kind: 'RefreshHold', holdId, ...(await callerOf(call)) }))];
+    },
+    [`${HOLDS}.ReleaseHold`]: async (call) => {
+      const isOverride = call.uid === 0 || call.action === 'override';
+      const holdId = text(call.args[0]);
+      await service.command({ kind: 'ReleaseHold', holdId, isOverride, ...(await callerOf(call)) });
+      return [];
+    },
+    [`${HOLDS}.SetControlMap`]: async ({ args, uid }) => [
+      Number(await service.command({ kind: 'SetControlMap', text: text(args[0]), uid })),
+    ],
+    [`${HOLDS}.ReportHealth`]: async (call) => {
+      const [deploymentId, checker, verdict, message] = call.args.map(text) as [
+        string,
+        string,
+        string,
+        string,
+      ];
+      const report = { deploymentId, checker, verdict, message };
+      await service.command({ kind: 'ReportHealth', ...report, ...(await callerOf(call)) });
       return [];
     },
     [`${INSTALL}.InstallPath`]: async ({ args, uid }) => [
@@ -89,6 +142,12 @@ export function createUpdateObject(options: UpdateObjectOptions): ServedObject {
       if (!entry) throw unknownDeployment();
       return [historyMap(entry, true)];
     },
+    [`${HISTORY}.ExportDecisions`]: async ({ args }) => {
+      const [fromSeq, wanted] = [Number(args[0]), Number(args[1])];
+      if (wanted < 1) throw new RefusedCall(refuse('InvalidArgs', 'max_lines: found 0, expected at least 1'));
+      const page = await service.readDecisions(fromSeq, Math.min(wanted, MAX_DECISIONS));
+      return [[...page.lines], unsigned(page.nextSeq)];
+    },
     [`${HISTORY}.GetLog`]: async ({ args }) => {
       const [id, fromLine, maxLines] = [text(args[0]), Number(args[1]), Number(args[2])];
       const page = await service.readLog(id, fromLine, Math.min(maxLines, MAX_LOG_LINES));
@@ -97,35 +156,109 @@ export function createUpdateObject(options: UpdateObjectOptions): ServedObject {
     },
   };
 
-  function proceed({ args, uid }: HandlerCall, comment: string): Promise<string> {
-    return service.command({ kind: 'Continue', ticket: text(args[0]), uid, comment });
+  async function callerOf(call: HandlerCall): Promise<Caller> {
+    const { app } = await callers.describe(call);
+    const busId = options.busId();
+    return { uid: call.uid, app, ...(busId !== '' && { connection: connectionName(busId, call.sender) }) };
   }
 
-  async function end({ args, uid }: HandlerCall, kind: 'Abort' | 'Rollback'): Promise<readonly unknown[]> {
-    await service.command({ kind, deploymentId: text(args[0]), reason: text(args[1]), uid });
+  async function proceed(call: HandlerCall, given: ContinueOptions): Promise<string> {
+    const ticket = text(call.args[0]);
+    return service.command({ kind: 'Continue', ticket, ...given, ...(await callerOf(call)) });
+  }
+
+  async function addHold(
+    call: HandlerCall,
+    wish: {
+      readonly points: readonly string[];
+      readonly why: unknown;
+      readonly timeout: unknown;
+      readonly onExpire: unknown;
+    },
+    extra: Pick<HoldWish, 'priority' | 'appId' | 'deploymentId' | 'action' | 'isOnce'>,
+  ): Promise<string> {
+    const caller = await callerOf(call);
+    const { pid } = await callers.describe(call);
+    return service.addHold({
+      ...caller,
+      ...extra,
+      // What is not a point, or no answer to silence, is refused where the rules are: core/command.ts.
+      points: wish.points as readonly HoldPoint[],
+      why: text(wish.why),
+      timeoutSeconds: Number(wish.timeout),
+      onExpire: text(wish.onExpire) as OnExpire,
+      owner: extra.appId || caller.app || `uid:${call.uid}`,
+      pid,
+    });
+  }
+
+  async function end(call: HandlerCall, kind: 'Abort' | 'Rollback'): Promise<readonly unknown[]> {
+    const [deploymentId, reason] = [text(call.args[0]), text(call.args[1])];
+    await service.command({ kind, deploymentId, reason, ...(await callerOf(call)) });
     return [];
   }
 
-  async function pause({ args, uid }: HandlerCall, kind: 'Pause' | 'Resume'): Promise<readonly unknown[]> {
-    await service.command({ kind, deploymentId: text(args[0]), uid });
+  async function pause(call: HandlerCall, kind: 'Pause' | 'Resume'): Promise<readonly unknown[]> {
+    await service.command({ kind, deploymentId: text(call.args[0]), ...(await callerOf(call)) });
     return [];
+  }
+
+  /** Nobody is to type a password for a click that comes too late. */
+  function precheck({ interface: owner, member, args, uid }: AuthorisationRequest): void {
+    if (owner !== MAIN) return;
+    const ticket = text(args[0]);
+    if (member === 'Continue' || member === 'ContinueFull') {
+      service.precheck({ kind: 'Continue', ticket, comment: '', uid });
+    } else if (member === 'Snooze') {
+      service.precheck({ kind: 'Snooze', ticket, seconds: Number(args[1]), uid });
+    }
   }
 
   return {
     path: HOLDPOINT_PATH,
     table: loadHoldpointTable(),
     handlers,
-    properties: (): PropertyTables => ({ [MAIN]: mainProperties(snapshot(), options.version) }),
+    properties: (): PropertyTables => {
+      const shown = snapshot();
+      return {
+        [MAIN]: mainProperties(shown, options.version, options.capabilities),
+        [HOLDS]: { Holds: variant('a(ssasssussta{sv})', shown.holds.map(holdValue)) },
+      };
+    },
     notBuilt: NOT_BUILT,
-    authorise: rootOrReading,
+    precheck,
+    authorise: authoriser.authorise,
   };
 }
 
-function mainProperties(shown: Snapshot, version: string): Readonly<Record<string, Variant>> {
+/** Who holds: a unique name alone may mean somebody else on the next bus. */
+export function connectionName(busId: string, sender: string): string {
+  return `${busId}/${sender}`;
+}
+
+/** Names of programs, for people. A unique name is one client's for as long as its bus lives. */
+class CallerNames {
+  readonly #known = new WeakMap<object, LruMap<string, Promise<CallerDescription>>>();
+
+  describe({ connection, sender }: HandlerCall): Promise<CallerDescription> {
+    const names =
+      this.#known.get(connection) ?? new LruMap<string, Promise<CallerDescription>>(MAX_CALLER_NAMES);
+    this.#known.set(connection, names);
+    const description = names.get(sender) ?? describeCaller(connection, sender);
+    names.set(sender, description);
+    return description;
+  }
+}
+
+function mainProperties(
+  shown: Snapshot,
+  version: string,
+  capabilities: readonly string[],
+): Readonly<Record<string, Variant>> {
   return {
     InterfaceRevision: variant('u', INTERFACE_REVISION),
     Version: variant('s', version),
-    Capabilities: variant('as', ['install', 'rollback', 'history']),
+    Capabilities: variant('as', [...capabilities]),
     KnownPoints: variant('as', [...HOLD_POINTS]),
     Serial: variant('t', unsigned(shown.serial)),
     State: variant('s', shown.state),
@@ -144,16 +277,7 @@ function mainProperties(shown: Snapshot, version: string): Readonly<Record<strin
     RemainingSeconds: variant('x', signed(shown.remainingSeconds)),
     WaitTicket: variant('s', shown.waitTicket),
     WaitPoint: variant('s', shown.waitPoint),
-    Blockers: variant(
-      'a(ssssa{sv})',
-      shown.blockers.map(({ id, kind, owner, reasonCode, details }) => [
-        id,
-        kind,
-        owner,
-        reasonCode,
-        detailsMap(details),
-      ]),
-    ),
+    Blockers: variant('a(ssssa{sv})', shown.blockers.map(blockerValue)),
     WaitSinceUSec: variant('t', unsigned(shown.waitSinceUsec)),
     WaitDeadlineUSec: variant('t', unsigned(shown.waitDeadlineUsec)),
     WaitDeadlineBootUSec: variant('t', unsigned(shown.waitDeadlineBootUsec)),
@@ -165,10 +289,9 @@ function mainProperties(shown: Snapshot, version: string): Readonly<Record<strin
     LastErrorName: variant('s', failureErrorName(shown.lastErrorName)),
     LastErrorMessage: variant('s', shown.lastErrorMessage),
     LastErrorDetails: variant('a{sv}', detailsMap(shown.lastErrorDetails)),
-    // No server client yet: there is nothing to be pending, rejected or planned.
-    ServerStatus: variant('s', 'none'),
+    ServerStatus: variant('s', shown.serverStatus),
     LastCheckUSec: variant('t', unsigned(shown.lastCheckUsec)),
-    NextCheckUSec: variant('t', 0n),
+    NextCheckUSec: variant('t', unsigned(shown.nextCheckUsec)),
   };
 }
 
@@ -192,8 +315,33 @@ function options(value: unknown, known: Readonly<Record<string, string>>): Reado
   return given;
 }
 
-function continueComment(value: unknown): string {
-  return text(options(value, { comment: 's' }).get('comment') ?? '');
+type ContinueOptions = Pick<Extract<Command, { kind: 'Continue' }>, 'comment' | 'waiver' | 'rebootMode'>;
+const NO_OPTIONS: ContinueOptions = { comment: '', waiver: null, rebootMode: null };
+
+function continueOptions(value: unknown): ContinueOptions {
+  const given = options(value, { comment: 's', now: 'b', override: 'b', 'reboot-mode': 's' });
+  const mode = given.get('reboot-mode') ?? null;
+  if (mode !== null && mode !== 'reboot' && mode !== 'poweroff' && mode !== 'none') {
+    throw new RefusedCall(refuse('InvalidArgs', 'option reboot-mode: expected reboot, poweroff or none'));
+  }
+  return {
+    comment: text(given.get('comment') ?? ''),
+    waiver: given.get('override') === true ? 'override' : given.get('now') === true ? 'now' : null,
+    rebootMode: mode,
+  };
+}
+
+function holdOptions(
+  value: unknown,
+): Pick<HoldWish, 'priority' | 'appId' | 'deploymentId' | 'action' | 'isOnce'> {
+  const given = options(value, { priority: 'i', 'app-id': 's', deployment: 's', action: 's', once: 'b' });
+  return {
+    priority: Number(given.get('priority') ?? 0),
+    appId: text(given.get('app-id') ?? ''),
+    deploymentId: text(given.get('deployment') ?? ''),
+    action: text(given.get('action') ?? 'pause') as HoldWish['action'],
+    isOnce: given.get('once') === true,
+  };
 }
 
 function requiredDigest(value: unknown): string {

@@ -1,5 +1,6 @@
 import { FAILURE_NAMES, type Details, type FailureName } from '../../core/errors.ts';
-import type { HistoryEntry } from '../../core/state.ts';
+import type { HoldView } from '../../core/control/hold-view.ts';
+import type { Blocker, HistoryEntry } from '../../core/state.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 import { REFUSAL_ERROR_NAMES } from './errors.ts';
 import type { Inspection } from '../../ports/update-service.ts';
@@ -23,8 +24,46 @@ function plainVariant(key: string, value: string | number | boolean): Variant {
   if (typeof value === 'string') return variant('s', value);
   if (typeof value === 'boolean') return variant('b', value);
   if (key.endsWith('-usec')) return variant('t', unsigned(value));
-  if (key === 'initiator' || key.endsWith('uid')) return variant('u', Math.max(0, value));
+  if (key === 'initiator' || key === 'pid' || key.endsWith('uid')) return variant('u', Math.max(0, value));
   return Number.isInteger(value) ? variant('x', BigInt(value)) : variant('d', value);
+}
+
+/** `Blockers`: a(ssssa{sv}). */
+export function blockerValue(blocker: Blocker): readonly unknown[] {
+  const { id, kind, owner, reasonCode, sinceWallMs, endsWallMs, endsBootMs, onEnd, details } = blocker;
+  return [
+    id,
+    kind,
+    owner,
+    reasonCode,
+    detailsMap({
+      ...details,
+      'since-usec': sinceWallMs * 1000,
+      ...(endsBootMs > 0 && {
+        'end-usec': endsWallMs * 1000,
+        'end-boot-usec': endsBootMs * 1000,
+        'on-end': onEnd,
+      }),
+    }),
+  ];
+}
+
+/** `Holds`: a(ssasssussta{sv}). */
+export function holdValue(hold: HoldView): readonly unknown[] {
+  const { id, lifetime, points, owner, why, uid, action, onExpire, expiresWallMs, details } = hold;
+  return [
+    id,
+    lifetime,
+    [...points],
+    owner,
+    why,
+    // The server is no user: what is set by it is seen by its origin.
+    Math.max(0, uid),
+    action,
+    onExpire,
+    unsigned(expiresWallMs * 1000),
+    detailsMap(details),
+  ];
 }
 
 export function unsigned(value: number): bigint {
@@ -80,13 +119,32 @@ export function historyMap(entry: HistoryEntry, isComplete: boolean): Map<string
     variant(
       'aa{sv}',
       entry.consents.map(
-        ({ point, digest, uid, atWallMs, comment }) =>
+        ({ point, digest, uid, atWallMs, comment, app }) =>
           new Map([
+            ['app', variant('s', app)],
             ['point', variant('s', point)],
             ['digest', variant('s', digest)],
             ['uid', variant('u', uid)],
             ['at-usec', variant('t', unsigned(atWallMs * 1000))],
             ['comment', variant('s', comment)],
+          ]),
+      ),
+    ),
+  );
+  map.set(
+    'decisions',
+    variant(
+      'aa{sv}',
+      entry.decisions.map(
+        ({ kind, uid, app, point, seconds, comment, atWallMs }) =>
+          new Map([
+            ['kind', variant('s', kind)],
+            ['uid', variant('u', uid)],
+            ['app', variant('s', app)],
+            ['point', variant('s', point)],
+            ['seconds', variant('x', signed(seconds))],
+            ['comment', variant('s', comment)],
+            ['at-usec', variant('t', unsigned(atWallMs * 1000))],
           ]),
       ),
     ),

@@ -38,12 +38,14 @@ export class Host implements System {
     return readDeviceType(this.#options.deviceTypePath);
   }
 
-  reboot(signal: AbortSignal): Promise<never> {
+  reboot(signal: AbortSignal, options: { readonly isPowerOff?: boolean } = {}): Promise<never> {
     const { clock, rebootCommand, rebootPatienceMs } = this.#options;
     return rebootHost(
       {
         clock,
-        command: rebootCommand,
+        // A program that reboots is no program that switches off.
+        command: options.isPowerOff === true ? null : rebootCommand,
+        isPowerOff: options.isPowerOff === true,
         ...(rebootPatienceMs === undefined ? {} : { patienceMs: rebootPatienceMs }),
       },
       signal,

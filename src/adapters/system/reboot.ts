@@ -11,6 +11,7 @@ export interface RebootOptions {
   readonly clock: Clock;
   /** Program and arguments (`RebootCommand`); null = the init system, else `reboot`. No shell is involved. */
   readonly command: readonly string[] | null;
+  readonly isPowerOff?: boolean;
   /** Default 10 minutes. */
   readonly patienceMs?: number;
 }
@@ -19,6 +20,10 @@ export interface RebootOptions {
 const HOST_COMMANDS: readonly (readonly string[])[] = [
   ['systemctl', '--no-ask-password', 'reboot'],
   ['reboot'],
+];
+const POWER_OFF_COMMANDS: readonly (readonly string[])[] = [
+  ['systemctl', '--no-ask-password', 'poweroff'],
+  ['poweroff'],
 ];
 const DEFAULT_PATIENCE_MS = 10 * 60_000;
 const OUTPUT_TAIL = 500;
@@ -60,7 +65,8 @@ export async function rebootHost(options: RebootOptions, signal: AbortSignal): P
   });
   try {
     const refusals: Refusal[] = [];
-    for (const command of options.command ? [options.command] : HOST_COMMANDS) {
+    const commands = options.isPowerOff === true ? POWER_OFF_COMMANDS : HOST_COMMANDS;
+    for (const command of options.command ? [options.command] : commands) {
       const outcome = await Promise.race([ask(command, stop.signal), end]);
       if (outcome instanceof UpdateError) throw outcome;
       if (outcome === null) throw await end;

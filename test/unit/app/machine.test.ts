@@ -380,6 +380,8 @@ describe('a recording', () => {
     first.machine.dispatch({ kind: 'CheckRequested' });
     await first.arrive('install-gate');
     await first.machine.command({ kind: 'Pause', deploymentId: DEPLOYMENT_ID, uid: 1000 });
+    // The journal has it.
+    await settled();
     run.unsubscribe();
 
     const stored = first.store.history.at(-1) as UpdateState;

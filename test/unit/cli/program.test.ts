@@ -46,6 +46,16 @@ function parse(...args: readonly string[]): Parsed {
   return parsed;
 }
 
+const HOLD = {
+  points: ['ArtifactReboot_Enter'],
+  command: null,
+  timeoutSeconds: null,
+  onExpire: 'continue',
+  priority: null,
+  appId: null,
+  isOnce: false,
+};
+
 describe('a right command line', () => {
   it.each([
     [
@@ -97,10 +107,96 @@ describe('a right command line', () => {
       ['wait', '--for', 'state=ArtifactCommit'],
       ['wait', { kind: 'state', state: 'ArtifactCommit' }, null],
     ],
-    [['continue'], ['continueWait', undefined]],
+    [
+      ['wait', '--for=point=ArtifactReboot_Enter', '--timeout', '1h30m'],
+      ['wait', { kind: 'point', point: 'ArtifactReboot_Enter' }, 5400],
+    ],
+    [
+      ['wait', '--for=going-on'],
+      ['wait', { kind: 'going-on' }, null],
+    ],
+    [['continue'], ['continueWait', undefined, {}]],
     [
       ['continue', 'abc'],
-      ['continueWait', 'abc'],
+      ['continueWait', 'abc', {}],
+    ],
+    [
+      ['continue', '--now', '--override', '--comment', 'why', '--reboot-mode', 'poweroff'],
+      ['continueWait', undefined, { now: true, override: true, comment: 'why', rebootMode: 'poweroff' }],
+    ],
+    [
+      ['snooze', '4h'],
+      ['snooze', undefined, 14_400],
+    ],
+    [
+      ['snooze', 'abc', '90'],
+      ['snooze', 'abc', 90],
+    ],
+    [['ask-again'], ['askAgain']],
+    [
+      ['hold', 'ArtifactReboot_Enter', '--timeout', '5m', '--why', 'brewing'],
+      ['hold', { ...HOLD, timeoutSeconds: 300, why: 'brewing' }, 'holding ArtifactReboot_Enter'],
+    ],
+    [
+      ['hold', 'ArtifactReboot_Enter', '--', 'surgery', '--patient', '7', '--help', '-v'],
+      [
+        'hold',
+        {
+          ...HOLD,
+          command: ['surgery', '--patient', '7', '--help', '-v'],
+          why: 'running surgery --patient 7 --help -v',
+        },
+        'holding ArtifactReboot_Enter',
+      ],
+    ],
+    [
+      [
+        ...['hold', 'ArtifactInstall_Enter,ArtifactReboot_Enter', '--timeout', '10', '--on-expire', 'fail'],
+        ...['--app-id', 'org.example.Brew', '--priority', '-3', '--once'],
+      ],
+      [
+        'hold',
+        {
+          ...HOLD,
+          points: ['ArtifactInstall_Enter', 'ArtifactReboot_Enter'],
+          timeoutSeconds: 10,
+          why: 'held from the command line',
+          onExpire: 'fail',
+          appId: 'org.example.Brew',
+          priority: -3,
+          isOnce: true,
+        },
+        'holding ArtifactInstall_Enter,ArtifactReboot_Enter',
+      ],
+    ],
+    [
+      ['release', 'abc'],
+      ['release', 'abc'],
+    ],
+    [
+      ['refresh', 'abc'],
+      ['refresh', 'abc'],
+    ],
+    [['holds'], ['holds', { json: false, only: 'all' }]],
+    [
+      ['map', 'list', '--json'],
+      ['holds', { json: true, only: 'maps' }],
+    ],
+    [
+      ['map', 'set', '-'],
+      ['setMap', '-'],
+    ],
+    [
+      ['health', 'app', 'failed', '--message', 'no picture'],
+      ['health', 'app', 'failed', 'no picture'],
+    ],
+    [
+      ['can', 'override'],
+      ['can', 'override'],
+    ],
+    [
+      ['decisions', '--json', '--from', '7'],
+      ['decisions', { json: true, from: 7 }],
     ],
     [
       ['abort', '--reason', 'why not'],
@@ -141,19 +237,37 @@ describe('a right command line', () => {
     expect(parse('--version')).toMatchObject({ out: '1.2.3\n', exitCode: 0, calls: [] });
     const help = parse('--help');
     expect(help.exitCode).toBe(0);
-    for (const name of ['install', 'rollback-deployment', 'check-config'])
+    for (const name of ['install', 'rollback-deployment', 'check-config', 'hold', 'snooze', 'map', 'can'])
       expect(help.out).toContain(`  ${name} `);
     // Not there yet, so not shown.
-    for (const name of ['snooze', 'hold', 'simulate', 'export-mender-store'])
+    for (const name of ['simulate', 'export-mender-store', 'check-update'])
       expect(help.out).not.toContain(`  ${name} `);
     expect(parse('install', '--help').out).toContain('4 rolled back, 5 aborted');
+    expect(parse('hold', '--help').out).toContain('125 not held, so not run');
+    expect(parse('map', 'set', '--help').out).toContain('| holdpoint map set -');
   });
 });
 
 describe('a wrong command line', () => {
   it.each([
     [['instal', 'x'], "unknown command 'instal' (Did you mean install?)"],
-    [['hold', 'x'], "unknown command 'hold'"],
+    [['hld', 'x'], "unknown command 'hld' (Did you mean hold?)"],
+    [['hold', 'ArtifactReboot'], 'Did you mean ArtifactReboot_Enter?'],
+    [['hold', 'ArtifactReboot_Enter'], 'needs --timeout'],
+    [['hold', 'ArtifactReboot_Enter,ArtifactReboot_Enter', '--timeout', '1'], 'The same point twice.'],
+    [['hold', 'ArtifactReboot_Enter', '--timeout', '5 m'], 'found "5 m", expected a length of time such as'],
+    [['hold', 'ArtifactReboot_Enter', '--timeout', '0'], 'expected at least one second'],
+    [['hold', 'ArtifactReboot_Enter', '--timeout', '5', '--on-expire', 'go'], 'Allowed choices are continue'],
+    [['hold', 'ArtifactReboot_Enter', '--timeout', '5', '--priority', '11'], '-10 to 10'],
+    [['snooze', '4x'], 'duration: found "4x", expected a length of time'],
+    [['snooze', 'abc', '1e3'], 'duration: found "1e3"'],
+    [['snooze'], "missing required argument 'ticket-or-duration'"],
+    [['continue', '--reboot-mode', 'off'], 'Allowed choices are reboot, poweroff, none'],
+    [['health', 'app', 'good'], 'Expected: ok, failed'],
+    [['can', 'continu'], 'Did you mean continue?'],
+    [['decisions', '--from', '0'], 'at least 1'],
+    [['map', 'sett', 'x'], "unknown command 'sett' (Did you mean set?)"],
+    [['wait', '--for', 'point=Reboot'], 'Known points: Download_Enter'],
     [['install'], "missing required argument 'file-or-url'"],
     [['install', 'a', 'b'], "too many arguments for 'install'"],
     [['status', '--jsn'], "unknown option '--jsn' (Did you mean --json?)"],
@@ -161,7 +275,7 @@ describe('a wrong command line', () => {
     [['install', 'a', '--reboot-exit-code'], '--stop-before and --reboot-exit-code need --standalone'],
     [['install', 'a', '--standalone', '--no-wait'], '--no-wait and --standalone exclude each other'],
     [['commit', '--stop-before', 'ArtifactCommit_Entr'], 'Did you mean ArtifactCommit_Enter?'],
-    [['wait', '--for', 'ready'], 'Expected waiting, finished or state=NAME.'],
+    [['wait', '--for', 'ready'], 'Expected waiting, going-on, finished, state=NAME or point=NAME.'],
     [['wait', '--for', 'state=Instal'], 'Known states: Idle,'],
     [['wait', '--timeout', '-1'], 'Expected seconds'],
     [['wait', '--timeout', '1e9'], 'Expected seconds'],

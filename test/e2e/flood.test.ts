@@ -1,0 +1,94 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { describe, expect, it } from 'vitest';
+import { openClient, type BusClient } from '../../src/adapters/dbus/connection.ts';
+import { callService, getProperty } from '../support/bus-client.ts';
+import { flood, type FloodCall, type FloodResult } from '../support/flood.ts';
+import { listedHolds } from '../support/hold-list.ts';
+import { rssMib } from '../support/process-facts.ts';
+import { withService, type ServiceHarness } from '../support/service.ts';
+
+/**
+ * One client calls as fast as it can; the others are served all the same (design/faults.md R38). How fast exactly is
+ * for the benchmark (bench/control-map.ts) to say: here it is printed, and nobody may be kept waiting.
+ */
+const SECONDS = 10;
+const MAX_P99_MS = 1_000;
+const MAX_GROWTH_MIB = 64;
+const MAP = '{"id":"01234567-89ab-cdef-0123-456789abcdef","priority":0,"states":{"ArtifactInstall_Enter":{"action":"pause"}}}';
+
+const FLOODS: readonly (FloodCall & { readonly what: string })[] = [
+  { what: 'reads', suffix: '.History', member: 'List', args: '(uint32 0,)' },
+  { what: 'sets control maps', suffix: '.Holds', member: 'SetControlMap', args: `('${MAP}',)` },
+  { what: 'sends what is wrong', suffix: '.Holds', member: 'SetControlMap', args: `('${'['.repeat(60_000)}',)` },
+];
+
+interface Others {
+  readonly readMs: readonly number[];
+  readonly writtenMs: readonly number[];
+  readonly last: boolean;
+}
+
+/** A user interface and a switch, at a human pace, for as long as the flood goes on. */
+async function beOthers(client: BusClient, isOver: () => boolean): Promise<Others> {
+  const readMs: number[] = [];
+  const writtenMs: number[] = [];
+  let last = true;
+  for (let count = 0; !isOver(); count++) {
+    const startMs = performance.now();
+    if (count % 10 === 0) {
+      last = !last;
+      await callService(client, 'io.holdpoint.Update1', 'SetUpdatesEnabled', 'b', [last]);
+      writtenMs.push(performance.now() - startMs);
+    } else {
+      await getProperty(client, 'State');
+      readMs.push(performance.now() - startMs);
+    }
+    await sleep(15);
+  }
+  return { readMs, writtenMs, last };
+}
+
+function percentile(samples: readonly number[], fraction: number): number {
+  return samples.toSorted((one, other) => one - other)[Math.ceil(fraction * samples.length) - 1] ?? Infinity;
+}
+
+async function floodedBy(service: ServiceHarness, call: FloodCall): Promise<FloodResult & Others> {
+  const client = await openClient(service.bus.address);
+  try {
+    let isOver = false;
+    const flooding = flood(service.bus.address, SECONDS, call).finally(() => (isOver = true));
+    const [result, others] = await Promise.all([flooding, beOthers(client, () => isOver)]);
+    return { ...result, ...others };
+  } finally {
+    client.close();
+  }
+}
+
+describe('a client that floods the bus', { timeout: 120_000 }, () => {
+  it.each(FLOODS)('and $what leaves the others served and the memory bounded', ({ what, ...call }) =>
+    withService({}, async (service) => {
+      // What is compiled on first use is no leak.
+      await flood(service.bus.address, 1, call);
+      const beforeMib = await rssMib(service.pid);
+      const { calls, seconds, answers, readMs, writtenMs, last } = await floodedBy(service, call);
+      const rate = calls / seconds;
+      const grownMib = (await rssMib(service.pid)) - beforeMib;
+      const figures = [readMs, writtenMs].map(
+        (all) => `p50 ${percentile(all, 0.5).toFixed(1)} ms, p99 ${percentile(all, 0.99).toFixed(1)} ms`,
+      );
+      console.log(
+        `${what}: ${rate.toFixed(0)} calls/s, ${JSON.stringify(answers)}; others read: ${figures[0]}; ` +
+          `others write: ${figures[1]}; memory ${grownMib.toFixed(1)} MiB more`,
+      );
+      expect(rate).toBeGreaterThan(1_000);
+      expect(answers['org.freedesktop.DBus.Error.LimitsExceeded']).toBeGreaterThan(calls / 2);
+      expect(percentile([...readMs, ...writtenMs], 0.99)).toBeLessThan(MAX_P99_MS);
+      expect(grownMib).toBeLessThan(MAX_GROWTH_MIB);
+
+      // The last value is not lost, for whoever reads and whoever listens.
+      expect(await service.property('UpdatesEnabled')).toBe(last);
+      await service.waitFor('the listener has the last value', (seen) => seen['UpdatesEnabled'] === last);
+      expect((await listedHolds(service)).length).toBe(what === 'sets control maps' ? 1 : 0);
+    }),
+  );
+});
