@@ -3,7 +3,12 @@
  */
 import { createArtifactReader } from '../adapters/artifact/reader.ts';
 import { systemBusAddress } from '../adapters/dbus/address.ts';
-import { isNoService, openUpdateClient, type UpdateClient } from '../adapters/dbus/update-client.ts';
+import {
+  isNoService,
+  openUpdateClient,
+  type RemoteHoldWish,
+  type UpdateClient,
+} from '../adapters/dbus/update-client.ts';
 import { createServiceLog } from '../adapters/log/winston.ts';
 import { LocalAndHttpSource } from '../adapters/source/artifact-source.ts';
 import { FileStore } from '../adapters/store/file-store.ts';
@@ -15,30 +20,45 @@ import type { Settings } from '../config/settings.ts';
 import type { Installed } from '../core/artifact.ts';
 import { UpdateError } from '../core/errors.ts';
 import { resolve } from 'node:path';
-import { NO_SERVICE } from './follow.ts';
-import { checkConfig, inspect, showArtifact, showProvides } from './local-commands.ts';
-import type { Actions } from './program.ts';
 import {
+  askAgain,
+  canDo,
   continueWait,
+  orderForDeployment,
+  reportHealth,
+  showDecisions,
+  snoozeWait,
+  switchUpdates,
+} from './control-commands.ts';
+import { NO_SERVICE } from './follow.ts';
+import { runHeld } from './held-run.ts';
+import { addTimedHold, readMapText, refreshHold, releaseHold, setMap, showHolds } from './hold-commands.ts';
+import { checkConfig, inspect, showArtifact, showProvides } from './local-commands.ts';
+import type { Actions, HoldRequest } from './program.ts';
+import { inHelpfulWords } from './refusal-text.ts';
+import {
   installThroughService,
   isUrl,
-  monitor,
-  orderForDeployment,
   showHistory,
   showLog,
   showStatus,
-  switchUpdates,
-  waitFor,
   type ServiceContext,
 } from './service-commands.ts';
 import { viewStandalone } from './standalone-view.ts';
 import { complain, createProgressView, line, sizeText, type Terminal } from './terminal.ts';
+import { monitor, waitFor } from './watch-commands.ts';
 import type { Log } from '../ports/log.ts';
 
 export interface Surroundings {
   readonly terminal: Terminal;
   readonly interrupts: Interrupts;
   readonly interruptedExitCode: () => number;
+  /** Calls the listener for each signal that would end the command; returns how to stop that. */
+  readonly onSignal: (listener: (name: NodeJS.Signals) => void) => () => void;
+  /** Standard input. */
+  readonly input: AsyncIterable<Uint8Array>;
+  /** Somebody who may be asked for a password. */
+  readonly isPersonThere: boolean;
   readonly environment: Readonly<Record<string, string | undefined>>;
 }
 
@@ -47,20 +67,47 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
   const signal = interrupts.first;
   const address = systemBusAddress(environment);
 
-  async function withService(run: (context: ServiceContext) => Promise<number>): Promise<number> {
-    const client = await openUpdateClient(address).catch((error: unknown) => {
+  function openClient(): Promise<UpdateClient> {
+    return openUpdateClient(address, { isInteractive: around.isPersonThere }).catch((error: unknown) => {
       const why = error instanceof Error ? error.message : String(error);
       throw new UpdateError('bus', `${why} (${NO_SERVICE})`, { cause: error });
     });
+  }
+
+  async function withService(run: (context: ServiceContext) => Promise<number>): Promise<number> {
+    const client = await openClient();
     try {
       const context = { client, terminal, signal, interruptedExitCode: around.interruptedExitCode };
       return await Promise.race([run(context), interruption(signal)]);
     } catch (error) {
-      if (isNoService(error)) throw new UpdateError('bus', NO_SERVICE, { cause: error });
-      throw error;
+      throw inHelpfulWords(error);
     } finally {
       client.close();
     }
+  }
+
+  function hold(request: HoldRequest, doing: string): Promise<number> {
+    const { command, timeoutSeconds, why, points, onExpire, priority, appId, isOnce } = request;
+    const wish: RemoteHoldWish = {
+      points,
+      why,
+      onExpire,
+      timeoutSeconds: command === null ? (timeoutSeconds ?? 0) : 0,
+      ...(priority !== null && { priority }),
+      ...(appId !== null && { appId }),
+      ...(isOnce && { isOnce }),
+    };
+    if (command === null) return withService((context) => addTimedHold(context, wish));
+    const { onSignal } = around;
+    return runHeld({
+      open: openClient,
+      terminal,
+      onSignal,
+      doing,
+      wish,
+      command,
+      limitSeconds: timeoutSeconds,
+    });
   }
 
   async function settings(): Promise<Settings> {
@@ -120,7 +167,21 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     status: (wanted) => withService((context) => showStatus(context, wanted)),
     monitor: (wanted) => withService((context) => monitor(context, wanted)),
     wait: (goal, timeoutSeconds) => withService((context) => waitFor(context, goal, timeoutSeconds)),
-    continueWait: (ticket) => withService((context) => continueWait(context, ticket)),
+    continueWait: (ticket, wanted) => withService((context) => continueWait(context, ticket, wanted)),
+    snooze: (ticket, seconds) => withService((context) => snoozeWait(context, ticket, seconds)),
+    askAgain: () => withService(askAgain),
+    hold,
+    release: (id) => withService((context) => releaseHold(context, id)),
+    refresh: (id) => withService((context) => refreshHold(context, id)),
+    holds: (wanted) => withService((context) => showHolds(context, wanted)),
+    setMap: async (source) => {
+      const text = await readMapText(source, around.input, signal);
+      return withService((context) => setMap(context, text));
+    },
+    health: (checker, verdict, message) =>
+      withService((context) => reportHealth(context, checker, verdict, message)),
+    can: (action) => withService((context) => canDo(context, action)),
+    decisions: (wanted) => withService((context) => showDecisions(context, wanted)),
     order: (order, reason) => withService((context) => orderForDeployment(context, order, reason)),
     switchUpdates: (isEnabled) => withService((context) => switchUpdates(context, isEnabled)),
     history: (wanted) => withService((context) => showHistory(context, wanted)),

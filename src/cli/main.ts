@@ -9,6 +9,9 @@ import { complain, type Sink, type Terminal } from './terminal.ts';
  * The command `holdpoint`: reads the command line, runs one subcommand, and ends with its exit status. One line on
  * standard error for whatever went wrong, never a stack trace. The second composition root beside main.ts.
  */
+// Lists of holds and histories name the program by this.
+process.title = 'holdpoint';
+
 const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 type SignalName = keyof typeof SIGNALS;
 
@@ -34,8 +37,11 @@ const first = new AbortController();
 const second = new AbortController();
 let signalNumber: number = SIGNALS.SIGINT;
 
+const listeners = new Set<(name: NodeJS.Signals) => void>();
+
 for (const name of Object.keys(SIGNALS) as SignalName[]) {
   process.on(name, () => {
+    for (const listener of listeners) listener(name);
     if (first.signal.aborted) second.abort();
     else {
       signalNumber = SIGNALS[name];
@@ -62,6 +68,12 @@ const program = createProgram({
       terminal,
       interrupts: { first: first.signal, second: second.signal },
       interruptedExitCode,
+      onSignal: (listener: (name: NodeJS.Signals) => void): (() => void) => {
+        listeners.add(listener);
+        return () => listeners.delete(listener);
+      },
+      input: process.stdin,
+      isPersonThere: process.stdin.isTTY === true && process.stderr.isTTY === true,
       environment: process.env,
     };
     void (async () => action(createActions(around, options)))()

@@ -2,17 +2,33 @@
  * The command line: subcommands, options and their checks. What they do is handed in, so that parsing can be tested
  * by itself. Source: design/entry-points.md, spec/configuration.md section 4.
  */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Command, Option } from 'commander';
+import type { RemoteContinueOptions } from '../adapters/dbus/update-client.ts';
 import type { ConfigOptions } from '../config/load.ts';
-import { nearest } from '../config/nearest.ts';
 import { STOP_POINTS, type StopPoint } from '../core/standalone-table.ts';
-import { PUBLIC_STATES } from '../core/state.ts';
-import type { DeploymentOrder, WaitGoal } from './service-commands.ts';
+import { addStop, collect, parseGoal, parseWaitSeconds } from './arguments.ts';
+import type { DeploymentOrder } from './control-commands.ts';
+import { addControlCommands } from './control-program.ts';
 import { oneLine } from './terminal.ts';
+import type { WaitGoal } from './watch-commands.ts';
 
 export interface StandaloneOptions {
   readonly stops: readonly StopPoint[];
   readonly isRebootTold: boolean;
+}
+
+export interface HoldRequest {
+  readonly points: readonly string[];
+  /** null = none: a timed hold by itself. */
+  readonly command: readonly [string, ...string[]] | null;
+  readonly why: string;
+  /** null = as long as the command runs. */
+  readonly timeoutSeconds: number | null;
+  readonly onExpire: string;
+  /** null = not said. */
+  readonly priority: number | null;
+  readonly appId: string | null;
+  readonly isOnce: boolean;
 }
 
 /** Each resolves with the exit status. */
@@ -29,7 +45,18 @@ export interface Actions {
   status(options: { readonly json: boolean }): Promise<number>;
   monitor(options: { readonly json: boolean }): Promise<number>;
   wait(goal: WaitGoal, timeoutSeconds: number | null): Promise<number>;
-  continueWait(ticket: string | undefined): Promise<number>;
+  continueWait(ticket: string | undefined, options: RemoteContinueOptions): Promise<number>;
+  snooze(ticket: string | undefined, seconds: number): Promise<number>;
+  askAgain(): Promise<number>;
+  /** `doing`: for what is said on standard error. */
+  hold(request: HoldRequest, doing: string): Promise<number>;
+  release(id: string): Promise<number>;
+  refresh(id: string): Promise<number>;
+  holds(options: { readonly json: boolean; readonly only: 'all' | 'maps' }): Promise<number>;
+  setMap(source: string): Promise<number>;
+  health(checker: string, verdict: string, message: string): Promise<number>;
+  can(action: string): Promise<number>;
+  decisions(options: { readonly json: boolean; readonly from: number }): Promise<number>;
   order(order: DeploymentOrder, reason: string): Promise<number>;
   switchUpdates(isEnabled: boolean): Promise<number>;
   history(options: { readonly json: boolean }): Promise<number>;
@@ -151,7 +178,7 @@ export function createProgram(io: ProgramIo): Command {
       run(`inspecting ${file}`, (actions) => actions.inspect(file, { json: json === true, keys: key }), true),
     );
 
-  add('status', 'show the state of the update service')
+  add('status', 'say what the device is waiting for, who blocks, until when, and what then')
     .option('--json', 'as JSON')
     .action(({ json }: JsonOptions) =>
       run('asking for the status', (actions) => actions.status({ json: json === true }), true),
@@ -163,37 +190,16 @@ export function createProgram(io: ProgramIo): Command {
     );
   add('wait', 'wait for the update service; exit status 0 reached, 3 timed out')
     .addOption(
-      new Option('--for <goal>', 'waiting (at a hold point), finished, state=NAME')
+      new Option('--for <goal>', 'waiting (for an answer), going-on, finished, state=NAME, point=NAME')
         .argParser(parseGoal)
         .default({ kind: 'finished' }, 'finished'),
     )
-    .option('--timeout <seconds>', 'at most this long', parseSeconds)
+    .option('--timeout <duration>', 'at most this long: seconds, 90s, 30m, 4h', parseWaitSeconds)
+    .addHelpText('after', '\nExit status: 0 reached, 3 timed out, 1 error, 128 + signal interrupted.')
     .action((options: { for: WaitGoal; timeout?: number }) =>
       run('waiting', (actions) => actions.wait(options.for, options.timeout ?? null)),
     );
-  add('continue', 'let the update go on from its hold point')
-    .argument('[ticket]', 'of the wait; without it the current one is taken, and shown')
-    .action((ticket: string | undefined) => run('continuing', (actions) => actions.continueWait(ticket)));
-  add('abort', 'give up the update under way')
-    .option('--reason <text>', 'for the log', '')
-    .action(({ reason }: { reason: string }) => run('aborting', (actions) => actions.order('abort', reason)));
-  add('rollback-deployment', 'roll the update under way back')
-    .option('--reason <text>', 'for the log', '')
-    .action(({ reason }: { reason: string }) =>
-      run('rolling back', (actions) => actions.order('rollback', reason)),
-    );
-  add('pause', 'suspend the update under way').action(() =>
-    run('pausing', (actions) => actions.order('pause', '')),
-  );
-  add('unpause', 'end the pause').action(() =>
-    run('ending the pause', (actions) => actions.order('resume', '')),
-  );
-  add('enable', 'switch updates on').action(() =>
-    run('enabling updates', (actions) => actions.switchUpdates(true)),
-  );
-  add('disable', 'switch updates off: offers are shown, nothing is fetched').action(() =>
-    run('disabling updates', (actions) => actions.switchUpdates(false)),
-  );
+  addControlCommands({ add, run });
   add('history', 'list the updates there were, newest first')
     .option('--json', 'one JSON object in each line')
     .action(({ json }: JsonOptions) =>
@@ -216,37 +222,6 @@ interface InstallOptions {
 }
 interface JsonOptions {
   readonly json?: boolean;
-}
-
-function addStop(given: string, before: readonly StopPoint[]): readonly StopPoint[] {
-  const found = STOP_POINTS.find((point) => point === given);
-  if (found !== undefined) return [...before, found];
-  throw new InvalidArgumentError(`${meant(given, STOP_POINTS)}Known: ${STOP_POINTS.join(', ')}.`);
-}
-
-function parseGoal(given: string): WaitGoal {
-  if (given === 'waiting' || given === 'finished') return { kind: given };
-  const state = given.startsWith('state=') ? given.slice('state='.length) : null;
-  if (state === null) throw new InvalidArgumentError('Expected waiting, finished or state=NAME.');
-  if ((PUBLIC_STATES as readonly string[]).includes(state)) return { kind: 'state', state };
-  throw new InvalidArgumentError(`${meant(state, PUBLIC_STATES)}Known states: ${PUBLIC_STATES.join(', ')}.`);
-}
-
-const MAX_SECONDS = 2_147_483;
-
-function parseSeconds(given: string): number {
-  const seconds = /^\d+(\.\d+)?$/.test(given) ? Number(given) : Number.NaN;
-  if (seconds >= 0 && seconds <= MAX_SECONDS) return seconds;
-  throw new InvalidArgumentError(`Expected seconds, 0 to ${MAX_SECONDS}.`);
-}
-
-function collect(given: string, before: readonly string[]): readonly string[] {
-  return [...before, given];
-}
-
-function meant(given: string, known: readonly string[]): string {
-  const candidate = nearest(given, known);
-  return candidate === null ? '' : `Did you mean ${candidate}? `;
 }
 
 /** Commander's words as our one line. */

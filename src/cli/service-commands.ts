@@ -22,8 +22,8 @@ import {
   resultText,
   stateText,
   statusLines,
-  waitLines,
 } from './update-view.ts';
+import { waitKey, waitLines } from './wait-text.ts';
 
 export interface ServiceContext {
   readonly client: UpdateClient;
@@ -74,7 +74,7 @@ async function watchDeployment(context: ServiceContext, source: string, id: stri
   const { client, terminal, signal } = context;
   const view = createProgressView(terminal.out);
   let last: RemoteSnapshot | null = null;
-  let shownTicket = '';
+  let shownWait = '';
   const followed = await follow(client, {
     onChange(change) {
       if (change.kind === 'gone') {
@@ -87,7 +87,7 @@ async function watchDeployment(context: ServiceContext, source: string, id: stri
       const { snapshot } = change;
       if (snapshot.deploymentId !== id) return true;
       last = snapshot;
-      shownTicket = showStep(view, snapshot, shownTicket);
+      shownWait = showStep(view, snapshot, shownWait);
       return undefined;
     },
     timeoutMs: null,
@@ -105,13 +105,14 @@ async function watchDeployment(context: ServiceContext, source: string, id: stri
   return tellResult(context, source, id);
 }
 
-/** @returns the ticket that has been shown */
-function showStep(view: ProgressView, snapshot: RemoteSnapshot, shownTicket: string): string {
-  if (snapshot.waitTicket !== '' && snapshot.waitTicket !== shownTicket) {
+/** @returns key of the wait that has been shown */
+export function showStep(view: ProgressView, snapshot: RemoteSnapshot, shownWait: string): string {
+  const key = waitKey(snapshot);
+  if (key !== '' && key !== shownWait) {
     for (const text of waitLines(snapshot)) view.say(text);
   }
   view.show(meterOf(snapshot));
-  return snapshot.waitTicket;
+  return key;
 }
 
 async function tellResult({ client, terminal }: ServiceContext, source: string, id: string): Promise<number> {
@@ -133,132 +134,7 @@ export async function showStatus(
 ): Promise<number> {
   const snapshot = await currentSnapshot(client, signal);
   if (options.json) terminal.out.write(`${jsonLine(snapshot)}\n`);
-  else for (const text of statusLines(snapshot)) line(terminal.out, text);
-  return EXIT.done;
-}
-
-/** Until Ctrl-C, which is how it is meant to end. */
-export async function monitor(
-  { client, terminal, signal }: ServiceContext,
-  options: { readonly json: boolean },
-): Promise<number> {
-  const view = createProgressView(terminal.out);
-  let shownTicket = '';
-  let lastResult = '';
-  await follow(client, {
-    onChange(change) {
-      if (options.json) {
-        terminal.out.write(`${jsonLine(change.kind === 'snapshot' ? change.snapshot : change)}\n`);
-      } else if (change.kind === 'gone') {
-        view.say('The service is gone; waiting for it to come back');
-      } else if (change.kind === 'snapshot') {
-        shownTicket = showStep(view, change.snapshot, shownTicket);
-        const result = change.snapshot.lastResult;
-        if (lastResult === 'none' && result !== 'none')
-          view.say(statusLines(change.snapshot).find(isLastResult) ?? '');
-        lastResult = result;
-      }
-      return undefined;
-    },
-    timeoutMs: null,
-    absenceLimitMs: null,
-    signal,
-  }).finally(() => view.clear());
-  return EXIT.done;
-}
-
-function isLastResult(text: string): boolean {
-  return text.startsWith('Last result:');
-}
-
-export type WaitGoal =
-  { readonly kind: 'waiting' | 'finished' } | { readonly kind: 'state'; readonly state: string };
-
-export async function waitFor(
-  { client, signal, interruptedExitCode }: ServiceContext,
-  goal: WaitGoal,
-  timeoutSeconds: number | null,
-): Promise<number> {
-  const followed = await follow(client, {
-    onChange(change): true | undefined {
-      if (change.kind === 'snapshot') return isReached(goal, change.snapshot) || undefined;
-      // A state may be over before its properties were looked at.
-      const isThere = change.kind === 'signal' && change.member === 'StateChanged' && goal.kind === 'state';
-      return (isThere && change.args[2] === goal.state) || undefined;
-    },
-    timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
-    absenceLimitMs: null,
-    signal,
-  });
-  if (followed.kind === 'interrupted') return interruptedExitCode();
-  return followed.kind === 'answer' ? EXIT.done : EXIT.timedOut;
-}
-
-function isReached(goal: WaitGoal, { waitTicket, deploymentId, state }: RemoteSnapshot): boolean {
-  switch (goal.kind) {
-    case 'waiting':
-      return waitTicket !== '';
-    case 'finished':
-      return deploymentId === '';
-    case 'state':
-      return state === goal.state;
-  }
-}
-
-/** Without a ticket: the current wait, which is shown first. */
-export async function continueWait(
-  { client, terminal, signal }: ServiceContext,
-  ticket: string | undefined,
-): Promise<number> {
-  let given = ticket;
-  if (given === undefined) {
-    const snapshot = await currentSnapshot(client, signal);
-    if (snapshot.waitTicket === '') {
-      throw new UpdateError('wrongState', `nothing is waiting; the state is ${stateText(snapshot)}`);
-    }
-    given = snapshot.waitTicket;
-    line(terminal.out, `Continuing ${snapshot.artifactName} at ${snapshot.waitPoint}, ticket ${given}`);
-  }
-  const outcome = await client.proceed(given);
-  if (outcome === 'recorded') {
-    line(terminal.out, 'Consent is recorded; something else is still waited for:');
-    for (const text of waitLines(await currentSnapshot(client, signal))) line(terminal.out, text);
-  } else line(terminal.out, 'Going on.');
-  return EXIT.done;
-}
-
-export type DeploymentOrder = 'abort' | 'rollback' | 'pause' | 'resume';
-
-const ORDERED: Readonly<Record<DeploymentOrder, string>> = {
-  abort: 'Aborting',
-  rollback: 'Rolling back',
-  pause: 'Pausing',
-  resume: 'Going on with',
-};
-
-/** Orders something for the update under way, which is named. */
-export async function orderForDeployment(
-  { client, terminal, signal }: ServiceContext,
-  order: DeploymentOrder,
-  reason: string,
-): Promise<number> {
-  const { deploymentId: id, artifactName } = await currentSnapshot(client, signal);
-  if (id === '') throw new UpdateError('wrongState', 'no update is under way');
-  if (order === 'abort' || order === 'rollback') await client[order](id, reason);
-  else await client[order](id);
-  line(
-    terminal.out,
-    `${ORDERED[order]} ${artifactName === '' ? 'the update' : artifactName}, deployment ${id}`,
-  );
-  return EXIT.done;
-}
-
-export async function switchUpdates(
-  { client, terminal }: ServiceContext,
-  isEnabled: boolean,
-): Promise<number> {
-  await client.setUpdatesEnabled(isEnabled);
-  line(terminal.out, `Updates are ${isEnabled ? 'enabled' : 'disabled'}.`);
+  else for (const text of statusLines(snapshot, await client.holds())) line(terminal.out, text);
   return EXIT.done;
 }
 

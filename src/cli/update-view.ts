@@ -1,8 +1,10 @@
 /**
  * The service's state in words and in JSON. Nothing here knows the bus.
  */
-import type { RemoteSnapshot, PlainMap, PlainValue } from '../adapters/dbus/update-client.ts';
+import type { PlainMap, PlainValue, RemoteHold, RemoteSnapshot } from '../adapters/dbus/update-client.ts';
+import { holdSummary } from './hold-view.ts';
 import { durationText, oneLine, sizeText, timeText, type Meter } from './terminal.ts';
+import { isSnoozed, waitLines, waitSentence } from './wait-text.ts';
 
 /** Exit status of `holdpoint install` by the result of the deployment. Source: design/entry-points.md. */
 export const INSTALL_EXIT: Readonly<Record<string, number>> = {
@@ -45,45 +47,13 @@ export function meterOf(shown: RemoteSnapshot): Meter {
 
 /** `ArtifactInstall (waiting at ArtifactInstall_Enter)`. */
 export function stateText(shown: RemoteSnapshot): string {
-  if (shown.waitTicket !== '') return `${shown.state} (waiting at ${shown.waitPoint})`;
+  if (isSnoozed(shown)) return `${shown.state} (put off at ${shown.waitPoint})`;
+  if (shown.waitPoint !== '') return `${shown.state} (waiting at ${shown.waitPoint})`;
   return `${shown.state} (${shown.isPaused ? `${shown.activity}, paused` : shown.activity})`;
 }
 
-const BLOCKER_TEXTS: Readonly<Record<string, string>> = {
-  consent: 'consent, which the configuration demands',
-  pause: 'an end of the pause (holdpoint unpause)',
-  'updates-disabled': 'updates being enabled (holdpoint enable)',
-};
-
-/** Kinds that are not known, or that have an owner, are told with everything that is known of them. */
-function blockerText({ id, kind, owner, reasonCode, details }: RemoteSnapshot['blockers'][number]): string {
-  const known = BLOCKER_TEXTS[kind];
-  if (known !== undefined) return known;
-  const reason = reasonCode === '' || reasonCode === kind ? '' : ` (${reasonCode})`;
-  const facts = Object.entries(details).map(([key, value]) => `${key}=${value}`);
-  const more = facts.length === 0 ? '' : ` [${facts.join(', ')}]`;
-  return `${kind} ${id}${reason}${owner === '' ? '' : `, by ${owner}`}${more}`;
-}
-
-/** Who is waited for, until when, and the exact commands that end the wait; empty = no wait. */
-export function waitLines(shown: RemoteSnapshot): readonly string[] {
-  if (shown.waitTicket === '') return [];
-  const lines = [`Waiting at ${shown.waitPoint} for:`];
-  for (const blocker of shown.blockers) lines.push(`  ${blockerText(blocker)}`);
-  const until = timeText(shown.waitDeadlineUsec);
-  if (until === '') lines.push('  no end: no limit by policy');
-  else lines.push(`  until ${until}, then: ${shown.waitOnExpire}`);
-  const ticket = shown.waitTicket;
-  lines.push(
-    `To go on:  holdpoint continue ${ticket}`,
-    `      or:  busctl --system call io.holdpoint.Update1 /io/holdpoint/Update1 io.holdpoint.Update1 Continue s ${ticket}`,
-  );
-  if (shown.allowedActions.includes('abort')) lines.push('To give up:  holdpoint abort');
-  return lines;
-}
-
 /** What `holdpoint status` prints. */
-export function statusLines(shown: RemoteSnapshot): readonly string[] {
+export function statusLines(shown: RemoteSnapshot, holds: readonly RemoteHold[] = []): readonly string[] {
   const rows: [string, string][] = [
     ['Installed', shown.currentArtifactName],
     ['State', `${stateText(shown)}, step ${shown.step}`],
@@ -104,8 +74,10 @@ export function statusLines(shown: RemoteSnapshot): readonly string[] {
   rows.push(['Server', shown.serverStatus]);
   const next = timeText(shown.nextCheckUsec);
   if (next !== '') rows.push(['Next check', next]);
+  for (const hold of holds) rows.push(['Held by', `${holdSummary(hold)} (${hold.id})`]);
   if (shown.allowedActions.length > 0) rows.push(['Possible now', shown.allowedActions.join(', ')]);
-  return [...rows.map(([label, value]) => `${`${label}:`.padEnd(14)}${value}`), ...waitLines(shown)];
+  const table = rows.map(([label, value]) => `${`${label}:`.padEnd(14)}${value}`);
+  return [waitSentence(shown), ...table, ...waitLines(shown)];
 }
 
 function errorText({ lastErrorName, lastErrorMessage }: RemoteSnapshot): string {
