@@ -26,7 +26,20 @@ const RULES = [
   { of: /^config\//, files: [/^core\//, /^config\//], node: true, packages: true },
   // The command talks to the service over D-Bus; the flow itself is composed elsewhere.
   { of: /^cli\//, files: [/^(?!app\/|devserver\/|main\.ts$)/], node: true, packages: true },
-  { of: /^devserver\//, files: [/^core\//, /^ports\//, /^devserver\//], node: true, packages: true },
+  // A program of its own beside the service; it looks at artifacts, keeps its folder and logs as the service does.
+  {
+    of: /^devserver\//,
+    files: [
+      /^core\//,
+      /^ports\//,
+      /^devserver\//,
+      /^adapters\/(?:artifact|store|log)\//,
+      'adapters/system/lock.ts',
+      'version.ts',
+    ],
+    node: true,
+    packages: true,
+  },
   { of: /^[^/]+\.ts$/, files: [/^(?!devserver\/)/], node: true, packages: true },
 ];
 
