@@ -210,6 +210,7 @@ export const ELSEWHERE: Readonly<Partial<Record<FlowStep, string>>> = {
   'commit-gate': 'at the gates, below',
   'rollback-reboot-gate': 'at the gates, below',
   'sync-enter': 'server', 'sync': 'server', 'sync-leave': 'server', 'sync-error': 'server',
+  'sync-inventory': 'server',
   'download-status': 'server', 'install-status': 'server', 'reboot-status': 'server',
   'commit-authorize': 'server', 'commit-status': 'server',
   'report-success': 'server', 'report-failure': 'server', 'report-already-installed': 'server',
