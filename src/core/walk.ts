@@ -100,8 +100,10 @@ export function enter(draft: Draft, to: FlowStep, isCounted = false): void {
   if (step === 'reboot' || step === 'verify-reboot') changeDeployment(draft, { hasRebooted: true });
   if (step === 'cleanup-after-failure') keepInconsistentName(draft);
   if (step === 'sync-enter' || step === 'idle-enter') forgetWhatIsOver(draft, step);
-  // Whatever was wanted has been tried; it is for the schedule to ask again, and not at once.
-  if (step === 'sync-error') changeSchedule(draft, { isCheckWanted: false, isInventoryWanted: false });
+  // No script lets anybody through: it is for the schedules to ask again, and not at once.
+  if (step === 'sync-error' && from === 'sync-enter') {
+    changeSchedule(draft, { isCheckWanted: false, isInventoryWanted: false });
+  }
   if (isBeginning(from, step)) announceStart(draft);
   if (isCleanup(from) && !isCleanup(step)) forgetMaps(draft);
   if (isFinalReport(step) && from !== step) finishDeployment(draft);

@@ -108,9 +108,7 @@ describe.concurrent('a script in conditions.d', { timeout: 90_000 }, () => {
       async (service) => {
         const id = await service.install(artifact);
         const seen = await service.waitAt(INSTALL);
-        expect(
-          listedBlockers(seen).map(({ owner, reasonCode }) => [owner, reasonCode]),
-        ).toEqual([
+        expect(listedBlockers(seen).map(({ owner, reasonCode }) => [owner, reasonCode])).toEqual([
           ['10-broken', 'script-failed'],
           ['20-hangs', 'script-timeout'],
           ['30-open', 'unsafe-permissions'],

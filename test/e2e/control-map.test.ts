@@ -130,10 +130,16 @@ describe.concurrent('a map that pauses', { timeout: 90_000 }, () => {
   it('gives way to a higher priority, and beats a lower one', () =>
     withDevice({}, async (service) => {
       await setMap(service, mapText({ ArtifactInstall_Enter: { action: 'pause' } }, 1));
-      await setMap(service, mapText({ ArtifactInstall_Enter: { action: 'force_continue' } }, -1, ID.replace('0', '1')));
+      await setMap(
+        service,
+        mapText({ ArtifactInstall_Enter: { action: 'force_continue' } }, -1, ID.replace('0', '1')),
+      );
       await service.install(artifact);
       await service.waitAt('ArtifactInstall_Enter');
-      await setMap(service, mapText({ ArtifactInstall_Enter: { action: 'force_continue' } }, 2, ID.replace('0', '2')));
+      await setMap(
+        service,
+        mapText({ ArtifactInstall_Enter: { action: 'force_continue' } }, 2, ID.replace('0', '2')),
+      );
       expect(await service.waitForEnd()).toMatchObject({ LastResult: 'success' });
       expect(lastOutcome(service)).toBe('forced');
     }));
@@ -178,11 +184,21 @@ describe.concurrent('a map that pauses', { timeout: 90_000 }, () => {
   it('is used once when it says so', () =>
     withDevice({}, async (service) => {
       const rule = { action: 'pause', on_map_expire: 'continue', on_action_executed: 'continue' };
-      await setMap(service, mapText({ ArtifactInstall_Enter: rule, ArtifactCommit_Enter: { action: 'pause' } }));
+      await setMap(
+        service,
+        mapText({ ArtifactInstall_Enter: rule, ArtifactCommit_Enter: { action: 'pause' } }),
+      );
       await service.install(artifact);
       const seen = await service.waitAt('ArtifactInstall_Enter');
       const outcome = await service.call('ContinueFull', 'sa{sv}', [
-        ...[String(seen['WaitTicket']), '2', 'override', 'b', 'true', 'comment', 's', 'operator on site'],
+        String(seen['WaitTicket']),
+        '2',
+        'override',
+        'b',
+        'true',
+        'comment',
+        's',
+        'operator on site',
       ]);
       expect(outcome.values).toEqual(['proceeding']);
       await service.waitAt('ArtifactCommit_Enter');
@@ -198,7 +214,10 @@ describe.concurrent("a program written for Mender's interface", { timeout: 120_0
     withDevice(
       {
         needsReboot: 'Automatic',
-        menderConf: { UpdateControlMapExpirationTimeSeconds: 8, UpdateControlMapBootExpirationTimeSeconds: 8 },
+        menderConf: {
+          UpdateControlMapExpirationTimeSeconds: 8,
+          UpdateControlMapBootExpirationTimeSeconds: 8,
+        },
       },
       async (service) => {
         let program: ControlProgram | null = null;
@@ -267,23 +286,28 @@ describe.concurrent("a program written for Mender's interface", { timeout: 120_0
         busctl(
           service.bus.address,
           [
-            ...['call', 'io.mender.UpdateManager', '/io/mender/UpdateManager'],
-            ...['io.mender.Update1', 'SetUpdateControlMap', 's', text],
+            'call',
+            'io.mender.UpdateManager',
+            '/io/mender/UpdateManager',
+            'io.mender.Update1',
+            'SetUpdateControlMap',
+            's',
+            text,
           ],
           uid === undefined ? {} : { uid },
         );
       for (const text of ['', '{}', '['.repeat(65_536), mapText({}, 11), '{"id":"x"}']) {
         const { status, stderr } = await set(text);
         expect(status).toBe(1);
-        expect(stderr.trim()).toBe(
-          'Call failed: Method returned error, see Mender logs for more details',
-        );
+        expect(stderr.trim()).toBe('Call failed: Method returned error, see Mender logs for more details');
       }
       expect((await set(mapText({ ArtifactInstall_Enter: { action: 'fail' } }), 65534)).stderr).toMatch(
         /denied|not allowed/i,
       );
       expect(await listedHolds(service)).toEqual([]);
-      expect((await set(mapText({ ArtifactInstall_Enter: { action: 'fail' } }))).stdout.trim()).toBe('i 1800');
+      expect((await set(mapText({ ArtifactInstall_Enter: { action: 'fail' } }))).stdout.trim()).toBe(
+        'i 1800',
+      );
       expect(await listedHolds(service)).toHaveLength(1);
     }));
 

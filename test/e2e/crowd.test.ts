@@ -29,15 +29,11 @@ it(`${BATCHES * UIDS.length * PER_PROCESS} clients that hold and are killed leav
   const crowd = new Set<ChildProcess>();
   const join = async (uid: number): Promise<void> => {
     const who = [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--pdeathsig', 'KILL'];
-    const child = spawn(
-      'setpriv',
-      [...who, '/usr/bin/python3', '-c', script, String(PER_PROCESS), POINT],
-      {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        cwd: '/',
-        env: { PATH: '/usr/bin:/bin', DBUS_SYSTEM_BUS_ADDRESS: service.bus.address },
-      },
-    );
+    const child = spawn('setpriv', [...who, '/usr/bin/python3', '-c', script, String(PER_PROCESS), POINT], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      cwd: '/',
+      env: { PATH: '/usr/bin:/bin', DBUS_SYSTEM_BUS_ADDRESS: service.bus.address },
+    });
     crowd.add(child);
     let complaints = '';
     child.stderr.on('data', (chunk: Buffer) => (complaints += chunk.toString()));
@@ -76,7 +72,9 @@ it(`${BATCHES * UIDS.length * PER_PROCESS} clients that hold and are killed leav
     expect(after.matchRules).toBe(before.matchRules);
     expect(await openFiles(service.pid)).toBeLessThanOrEqual(files + 2);
     const grownMib = (await rssMib(service.pid)) - settledMib;
-    console.log(`memory: ${settledMib.toFixed(1)} MiB after 256 clients, ${grownMib.toFixed(1)} MiB more at the end`);
+    console.log(
+      `memory: ${settledMib.toFixed(1)} MiB after 256 clients, ${grownMib.toFixed(1)} MiB more at the end`,
+    );
     expect(grownMib).toBeLessThan(MAX_GROWTH_MIB);
     expect(await service.log()).not.toMatch(/ error .*(watch|hold)/i);
   } finally {

@@ -195,8 +195,10 @@ describe.concurrent('a call is refused', { timeout: 60_000 }, () => {
       await expectError(service, 'UnknownDeployment', 'History.Get', [NO_ID]);
       await expectError(service, 'UnknownDeployment', 'History.GetLog', [NO_ID, '0', '10']);
       await expectError(service, 'NotSupported', 'CheckForUpdate', []);
-      await expectError(service, 'NotSupported', 'ContinueFull', [NO_TICKET, "{'override': <true>}"]);
-      await expectError(service, 'AccessDenied', 'Continue', [NO_TICKET], { uid: OTHER_UID });
+      await expectError(service, 'NotSupported', 'SendInventory', []);
+      await expectError(service, 'StaleTicket', 'ContinueFull', [NO_TICKET, "{'override': <true>}"]);
+      // A stale click is told so before anybody is asked for a password.
+      await expectError(service, 'StaleTicket', 'Continue', [NO_TICKET], { uid: OTHER_UID });
       await expectError(service, 'AccessDenied', 'Install.InstallPath', [path('good'), ''], {
         uid: OTHER_UID,
       });
@@ -240,6 +242,9 @@ describe.concurrent('a call is refused', { timeout: 60_000 }, () => {
       await expectError(service, 'UnknownDeployment', 'Abort', [NO_ID, '']);
       await expectError(service, 'WrongState', 'Rollback', [id, '']);
       await expectError(service, 'StaleTicket', 'Continue', [NO_TICKET]);
+      const ticket = String(WaitTicket);
+      await expectError(service, 'AccessDenied', 'Continue', [ticket], { uid: OTHER_UID });
+      await expectError(service, 'NotSupported', 'ContinueFull', [ticket, "{'tomorrow': <true>}"]);
       await expectError(service, 'InvalidArgs', 'Abort', [id, 'x'.repeat(201)]);
       await must(service, 'Pause', [id]);
       expect(
@@ -255,6 +260,64 @@ describe.concurrent('a call is refused', { timeout: 60_000 }, () => {
       await must(service, 'SetUpdatesEnabled', ['false']);
       await must(service, 'SetUpdatesEnabled', ['true']);
     }));
+
+  it('while something is held, snoozed or found ill, and the members for that work', () =>
+    withDevice(
+      {
+        points: { ArtifactInstall_Enter: ASK },
+        holdpointConf: {
+          Access: { rules: [{ users: [OTHER_UID], actions: ['hold'] }] },
+          Snooze: { 'max-total': 60 },
+          Health: { checkers: ['app'], deadline: 60 },
+        },
+      },
+      async (service) => {
+        const hold = ['ArtifactReboot_Enter', 'backup', '60', 'keep-waiting'];
+        await expectError(service, 'UnknownPoint', 'Holds.Hold', ['Idle_Enter', ...hold.slice(1)]);
+        await expectError(service, 'InvalidArgs', 'Holds.Hold', [...hold.slice(0, 3), 'perhaps']);
+        await expectError(service, 'UnknownHold', 'Holds.ReleaseHold', ['0123456789ab']);
+        const id = /'([0-9a-f]{12})'/.exec(await must(service, 'Holds.Hold', hold))?.[1] ?? '';
+        await expectError(service, 'NotHoldOwner', 'Holds.RefreshHold', [id], { uid: OTHER_UID });
+        expect(await must(service, 'Holds.RefreshHold', [id])).toContain('30');
+        await must(service, 'Holds.ReleaseHold', [id]);
+        const wish = ["['ArtifactReboot_Enter']", 'backup', '60', 'fail', "{'priority': <int32 2>}"];
+        await must(service, 'Holds.AddHold', wish);
+        await expectError(service, 'InvalidMap', 'Holds.SetControlMap', ['{"id": 3}']);
+        await must(service, 'Holds.SetControlMap', [`{"id":"${NO_ID}","priority":1}`]);
+        expect(await must(service, 'CanDo', ['continue'])).toContain('yes');
+        const deployment = await install(service, 'good');
+        const { WaitTicket } = await service.waitAt('ArtifactInstall_Enter');
+        await expectError(service, 'DeferralLimit', 'Snooze', [String(WaitTicket), '61']);
+        await must(service, 'Snooze', [String(WaitTicket), '60']);
+        await must(service, 'EndSnooze', [deployment]);
+        await service.release('ArtifactInstall_Enter');
+        await service.waitAt('ArtifactCommit_Enter');
+        await must(service, 'Holds.ReportHealth', [deployment, 'app', 'failed', 'no picture']);
+        await expectFailure(service, 'HealthCheck', { checker: 'app' });
+        expect(await must(service, 'History.ExportDecisions', ['1', '10'])).toContain('postponement-ended');
+      },
+    ));
+
+  it('because a control map says so', () =>
+    withDevice({}, async (service) => {
+      const states = '{"ArtifactCommit_Enter":{"action":"fail"}}';
+      await must(service, 'Holds.SetControlMap', [`{"id":"${NO_ID}","states":${states}}`]);
+      await install(service, 'good');
+      await expectFailure(service, 'ControlMap', { 'map-id': NO_ID });
+    }));
+
+  it('by nobody, but the server cannot be reached', () =>
+    withDevice(
+      { menderConf: { ServerURL: 'http://127.0.0.1:9', RetryPollIntervalSeconds: 1 } },
+      async (service) => {
+        await service.waitFor('the check has failed', (seen) => Number(seen['LastCheckUSec']) > 0, 30_000);
+        await service.waitFor('the next one is planned', (seen) => Number(seen['NextCheckUSec']) > 0);
+        await must(service, 'SendInventory', []);
+        await service.waitFor('the device is idle', (seen) => seen['Step'] === 'Idle');
+        await must(service, 'CheckForUpdate', []);
+        await service.waitFor('it is known', (seen) => seen['ServerStatus'] === 'unreachable', 30_000);
+      },
+    ));
 
   it('when the disk is full: nothing is promised that is not stored', () =>
     withDevice({ datastoreKiB: 256 }, async (service) => {
@@ -489,23 +552,11 @@ describe('what is documented', () => {
     [...own.keys()].map((member) => ({ owner: name, member, name: `${name}.${member}` })),
   );
 
-  it('answers NotSupported where it is listed as coming later', () =>
-    withDevice({}, async (service) => {
-      for (const { owner, member, name } of methods.filter((one) => one.name in withoutProducer.members)) {
-        const signature = table.interfaces.get(owner)?.methods.get(member)?.inSignature ?? '';
-        const args = signature.match(/a\{sv\}|as|./g) ?? [];
-        const values = args.map(
-          (type) => ({ s: 'text', u: '1', as: "['text']", 'a{sv}': '{}' })[type] ?? '0',
-        );
-        await expectError(service, 'NotSupported', name.slice(TARGET.main.length + 1), values);
-      }
-    }));
-
   it('is produced above or listed in without-producer.json, and never both', () => {
     const signals = [...(table.interfaces.get(TARGET.main)?.signals.keys() ?? [])];
     const properties = [...table.interfaces.values()].flatMap(({ name, properties: own }) =>
       [...own.values()]
-        .filter(({ emits }) => emits !== 'const')
+        .filter(({ emits }) => emits !== 'const' && emits !== 'invalidates')
         .map((property) => `${name}.${property.name}`),
     );
     const steady = properties.filter((name) => !PACE.includes(name));

@@ -14,12 +14,18 @@ import { withService, type ServiceHarness } from '../support/service.ts';
 const SECONDS = 10;
 const MAX_P99_MS = 1_000;
 const MAX_GROWTH_MIB = 64;
-const MAP = '{"id":"01234567-89ab-cdef-0123-456789abcdef","priority":0,"states":{"ArtifactInstall_Enter":{"action":"pause"}}}';
+const MAP =
+  '{"id":"01234567-89ab-cdef-0123-456789abcdef","priority":0,"states":{"ArtifactInstall_Enter":{"action":"pause"}}}';
 
 const FLOODS: readonly (FloodCall & { readonly what: string })[] = [
   { what: 'reads', suffix: '.History', member: 'List', args: '(uint32 0,)' },
   { what: 'sets control maps', suffix: '.Holds', member: 'SetControlMap', args: `('${MAP}',)` },
-  { what: 'sends what is wrong', suffix: '.Holds', member: 'SetControlMap', args: `('${'['.repeat(60_000)}',)` },
+  {
+    what: 'sends what is wrong',
+    suffix: '.Holds',
+    member: 'SetControlMap',
+    args: `('${'['.repeat(60_000)}',)`,
+  },
 ];
 
 interface Others {

@@ -54,7 +54,12 @@ describe.concurrent('the health of a new version', { timeout: 90_000 }, () => {
       const id = await service.install(artifact);
       const seen = await service.waitAt(COMMIT);
       expect(listedBlockers(seen)).toMatchObject([
-        { kind: 'health', owner: 'app, network', reasonCode: 'health-not-reported', details: { 'on-end': 'fail' } },
+        {
+          kind: 'health',
+          owner: 'app, network',
+          reasonCode: 'health-not-reported',
+          details: { 'on-end': 'fail' },
+        },
       ]);
       expect(await report(service, id, 'app', 'ok')).toBe('');
       await service.waitFor('only one is missing', (now) => missing(now) === 'network');
@@ -84,17 +89,20 @@ describe.concurrent('the health of a new version', { timeout: 90_000 }, () => {
     }));
 
   it('sends it back at the deadline when one is silent', () =>
-    withDevice({ holdpointConf: { Health: { checkers: ['app', 'network'], deadline: 2 } } }, async (service) => {
-      const id = await service.install(artifact);
-      const seen = await service.waitAt(COMMIT);
-      expect(seen['WaitOnExpire']).toBe('fail');
-      expect(await report(service, id, 'app', 'ok')).toBe('');
-      expect(await service.waitForEnd(15_000)).toMatchObject({
-        LastResult: 'rolled-back',
-        LastErrorName: 'io.holdpoint.Update1.Failure.HealthCheck',
-        LastErrorDetails: { reason: 'health-overdue' },
-      });
-    }));
+    withDevice(
+      { holdpointConf: { Health: { checkers: ['app', 'network'], deadline: 2 } } },
+      async (service) => {
+        const id = await service.install(artifact);
+        const seen = await service.waitAt(COMMIT);
+        expect(seen['WaitOnExpire']).toBe('fail');
+        expect(await report(service, id, 'app', 'ok')).toBe('');
+        expect(await service.waitForEnd(15_000)).toMatchObject({
+          LastResult: 'rolled-back',
+          LastErrorName: 'io.holdpoint.Update1.Failure.HealthCheck',
+          LastErrorDetails: { reason: 'health-overdue' },
+        });
+      },
+    ));
 
   it('is remembered over a crash of the service, and asked for again after a reboot', () =>
     withDevice({ needsReboot: 'Automatic' }, async (service) => {
@@ -115,17 +123,20 @@ describe.concurrent('the health of a new version', { timeout: 90_000 }, () => {
     }));
 
   it('is nobody’s business at other times, of other updates, and by other names', () =>
-    withDevice({ points: { ArtifactInstall_Enter: { consent: 'required', 'on-expire': 'fail' } } }, async (service) => {
-      expect(await report(service, 'none', 'app', 'ok')).toContain('no update is under way');
-      const id = await service.install(artifact);
-      await service.waitAt('ArtifactInstall_Enter');
-      expect(await report(service, id, 'app', 'ok')).toContain('not possible');
-      expect(await report(service, id, 'janitor', 'ok')).toContain('expected one of app, network');
-      expect(await report(service, id, 'app', 'fine')).toContain('expected ok or failed');
-      expect(await report(service, `${id}x`, 'app', 'ok')).toContain('not the deployment under way');
-      expect(await report(service, id, 'app', 'ok', 'x'.repeat(201))).toContain('longer than 200');
-      await service.release('ArtifactInstall_Enter');
-      const seen = await service.waitAt(COMMIT);
-      expect(missing(seen)).toBe('app,network');
-    }));
+    withDevice(
+      { points: { ArtifactInstall_Enter: { consent: 'required', 'on-expire': 'fail' } } },
+      async (service) => {
+        expect(await report(service, 'none', 'app', 'ok')).toContain('no update is under way');
+        const id = await service.install(artifact);
+        await service.waitAt('ArtifactInstall_Enter');
+        expect(await report(service, id, 'app', 'ok')).toContain('not possible');
+        expect(await report(service, id, 'janitor', 'ok')).toContain('expected one of app, network');
+        expect(await report(service, id, 'app', 'fine')).toContain('expected ok or failed');
+        expect(await report(service, `${id}x`, 'app', 'ok')).toContain('not the deployment under way');
+        expect(await report(service, id, 'app', 'ok', 'x'.repeat(201))).toContain('longer than 200');
+        await service.release('ArtifactInstall_Enter');
+        const seen = await service.waitAt(COMMIT);
+        expect(missing(seen)).toBe('app,network');
+      },
+    ));
 });

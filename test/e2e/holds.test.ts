@@ -59,11 +59,7 @@ function lastOutcome(service: ServiceHarness): unknown {
 }
 
 function hasNoHolds(service: ServiceHarness, withinMs = 10_000): Promise<void> {
-  return eventually(
-    'there are no holds',
-    async () => (await listedHolds(service)).length === 0,
-    withinMs,
-  );
+  return eventually('there are no holds', async () => (await listedHolds(service)).length === 0, withinMs);
 }
 
 describe.concurrent('a bound hold', { timeout: 90_000 }, () => {
@@ -82,7 +78,15 @@ describe.concurrent('a bound hold', { timeout: 90_000 }, () => {
         },
       ]);
       expect(await listedHolds(service)).toMatchObject([
-        { id, lifetime: 'bound', points: [INSTALL], owner: 'python3', why: 'brewing', uid: 0, expiresUsec: 0 },
+        {
+          id,
+          lifetime: 'bound',
+          points: [INSTALL],
+          owner: 'python3',
+          why: 'brewing',
+          uid: 0,
+          expiresUsec: 0,
+        },
       ]);
       expect(await service.device.calls()).not.toContain('ArtifactInstall');
 
@@ -141,30 +145,27 @@ describe.concurrent('a bound hold', { timeout: 90_000 }, () => {
 
   for (const then of ['continue', 'fail'] as const) {
     it(`of a stopped application lasts to the ceiling of the point and not longer: ${then}`, () =>
-      withDevice(
-        { points: { [INSTALL]: { ceiling: 2, 'on-ceiling': then } } },
-        async ({ service, app }) => {
-          const hung = await app();
-          await hung.hold([INSTALL]);
-          hung.freeze(true);
-          await service.install(artifact);
-          const seen = await service.waitAt(INSTALL);
-          expect(seen['WaitOnExpire']).toBe(then);
-          const end = await service.waitForEnd(15_000);
-          hung.freeze(false);
-          expect(end).toMatchObject(
-            then === 'continue'
-              ? { LastResult: 'success' }
-              : {
-                  LastResult: 'failure',
-                  LastErrorName: 'io.holdpoint.Update1.Failure.HoldExpired',
-                  LastErrorDetails: { reason: 'ceiling-reached', point: INSTALL },
-                },
-          );
-          expect(lastOutcome(service)).toBe(`expired-${then}`);
-          expect(waitsEnded(service)).toHaveLength(1);
-        },
-      ));
+      withDevice({ points: { [INSTALL]: { ceiling: 2, 'on-ceiling': then } } }, async ({ service, app }) => {
+        const hung = await app();
+        await hung.hold([INSTALL]);
+        hung.freeze(true);
+        await service.install(artifact);
+        const seen = await service.waitAt(INSTALL);
+        expect(seen['WaitOnExpire']).toBe(then);
+        const end = await service.waitForEnd(15_000);
+        hung.freeze(false);
+        expect(end).toMatchObject(
+          then === 'continue'
+            ? { LastResult: 'success' }
+            : {
+                LastResult: 'failure',
+                LastErrorName: 'io.holdpoint.Update1.Failure.HoldExpired',
+                LastErrorDetails: { reason: 'ceiling-reached', point: INSTALL },
+              },
+        );
+        expect(lastOutcome(service)).toBe(`expired-${then}`);
+        expect(waitsEnded(service)).toHaveLength(1);
+      }));
   }
 
   it('outlives a crash of the service while its owner is there, and is still watched', () =>
@@ -335,8 +336,15 @@ describe.concurrent('a timed hold', { timeout: 90_000 }, () => {
   it('is refreshed by anybody of the same user, and goes on blocking when it is to keep waiting', () =>
     withDevice({}, async ({ service }) => {
       const [id, refresh] = (await service.mustCall('Holds.AddHold', 'assusa{sv}', [
-        ...['1', INSTALL, 'backup', '2', 'keep-waiting'],
-        ...['1', 'priority', 'i', '3'],
+        '1',
+        INSTALL,
+        'backup',
+        '2',
+        'keep-waiting',
+        '1',
+        'priority',
+        'i',
+        '3',
       ])) as [string, number];
       expect(refresh).toBe(1);
       await service.install(artifact);
@@ -351,7 +359,9 @@ describe.concurrent('a timed hold', { timeout: 90_000 }, () => {
       );
       expect((await listedHolds(service))[0]).toMatchObject({ id, details: { expired: true } });
       const released = await gdbus(service.bus.address, 'call', [
-        ...['--method', `${TARGET.main}.Holds.ReleaseHold`, id],
+        '--method',
+        `${TARGET.main}.Holds.ReleaseHold`,
+        id,
       ]);
       expect(released.stderr).toBe('');
       expect(await service.waitForEnd()).toMatchObject({ LastResult: 'success' });

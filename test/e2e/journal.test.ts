@@ -82,12 +82,15 @@ describe.concurrent('the journal of decisions', { timeout: 120_000 }, () => {
             { seq: 8, kind: 'rollback-request', comment: 'the old one was nicer', ...about },
           ]);
           expect(lines[6]?.['digest']).toMatch(/^sha256:[0-9a-f]{64}$/);
-          for (const { time } of lines) expect(Math.abs(Date.parse(String(time)) - Date.now())).toBeLessThan(60_000);
+          for (const { time } of lines)
+            expect(Math.abs(Date.parse(String(time)) - Date.now())).toBeLessThan(60_000);
           expect(await exported(service)).toEqual(lines);
           expect(await exported(service, 3, 2)).toEqual(lines.slice(2, 4));
           expect(await exported(service, 9)).toEqual([]);
           expect((await stat(journalPath(service))).mode & 0o777).toBe(0o600);
-          expect((await service.call('History.ExportDecisions', 'tu', ['1', '0'])).error).toContain('at least 1');
+          expect((await service.call('History.ExportDecisions', 'tu', ['1', '0'])).error).toContain(
+            'at least 1',
+          );
         } finally {
           await person.vanish();
         }
@@ -98,7 +101,8 @@ describe.concurrent('the journal of decisions', { timeout: 120_000 }, () => {
     withService({}, async (service) => {
       // Nothing can be appended to a folder.
       await mkdir(journalPath(service), { recursive: true });
-      for (const value of ['false', 'true', 'false']) await service.mustCall('SetUpdatesEnabled', 'b', [value]);
+      for (const value of ['false', 'true', 'false'])
+        await service.mustCall('SetUpdatesEnabled', 'b', [value]);
       await eventually('the service complains', async () =>
         (await service.log()).includes('The journal of decisions could not be written'),
       );

@@ -31,7 +31,10 @@ async function asked(service: ServiceHarness): Promise<string> {
 async function snooze(service: ServiceHarness, ticket: string, seconds: number): Promise<string> {
   const method = `${TARGET.main}.Snooze`;
   const { stdout, stderr } = await gdbus(service.bus.address, 'call', [
-    ...['--method', method, ticket, String(seconds)],
+    '--method',
+    method,
+    ticket,
+    String(seconds),
   ]);
   return stdout.trim() + (/GDBus\.Error:(.*)/.exec(stderr)?.[1] ?? '');
 }
@@ -70,9 +73,13 @@ describe.concurrent('a snooze', { timeout: 90_000 }, () => {
       expect(seen['AllowedActions']).not.toContain('continue');
       // Again with the same ticket: the reply may have been lost.
       expect(await mustSnooze(service, ticket, 2)).toBe(untilMs);
-      expect(await snooze(service, ticket.replace(/^./, (digit) => (digit === '0' ? '1' : '0')), 2)).toContain(
-        'Error.StaleTicket',
-      );
+      expect(
+        await snooze(
+          service,
+          ticket.replace(/^./, (digit) => (digit === '0' ? '1' : '0')),
+          2,
+        ),
+      ).toContain('Error.StaleTicket');
       expect((await service.call('Continue', 's', [ticket])).error).not.toBe('');
 
       const again = await askedAgain(service, ticket);
@@ -91,9 +98,7 @@ describe.concurrent('a snooze', { timeout: 90_000 }, () => {
       const history = (await service.mustCall('History.Get', 's', [deployment])) as {
         decisions: { data: Record<string, { data: unknown }>[] };
       };
-      expect(
-        history.decisions.data.map(({ kind, seconds }) => [kind?.data, seconds?.data]),
-      ).toEqual([
+      expect(history.decisions.data.map(({ kind, seconds }) => [kind?.data, seconds?.data])).toEqual([
         ['postponement', 2],
         ['consent', 0],
       ]);

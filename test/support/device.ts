@@ -80,7 +80,8 @@ export async function makeDevice(options: DeviceOptions = {}): Promise<Device> {
   const control = at('control');
   const data = at('data');
   const modules = at('share/modules/v3');
-  for (const path of [control, data, modules, at('conf/scripts'), at('holdpoint')]) {
+  const identity = at('share/identity');
+  for (const path of [control, data, modules, identity, at('conf/scripts'), at('holdpoint')]) {
     await mkdir(path, { recursive: true });
   }
   if (options.datastoreKiB !== undefined) {
@@ -96,6 +97,7 @@ export async function makeDevice(options: DeviceOptions = {}): Promise<Device> {
 
   await newBoot();
   await writeFile(join(data, 'device_type'), `device_type=${DEVICE_TYPE}\n`);
+  await program(join(identity, 'mender-device-identity'), '#!/bin/sh\necho serial=test-0001\n');
   await program(
     join(modules, PAYLOAD_TYPE),
     `#!/bin/sh\nexport HOLDPOINT_PROBE_DIR='${control}' HOLDPOINT_PROBE_LIB='${SUPPORT}'\nexec '${SUPPORT}/probe-module.sh' "$@"\n`,

@@ -50,7 +50,10 @@ export class ServiceHarness {
   #exit: Promise<Exit> | null = null;
 
   static async create(options: HarnessOptions = {}): Promise<ServiceHarness> {
-    const [bus, device] = await Promise.all([options.bus ?? startPrivateBus({ policyPaths: SHIPPED_POLICIES }), makeDevice(options)]);
+    const [bus, device] = await Promise.all([
+      options.bus ?? startPrivateBus({ policyPaths: SHIPPED_POLICIES }),
+      makeDevice(options),
+    ]);
     return new ServiceHarness(bus, device, options.bus === undefined);
   }
 

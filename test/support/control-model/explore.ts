@@ -39,10 +39,11 @@ export function explore(core: Core, options: ExploreOptions): Explored {
     for (const { world, path } of frontier) {
       for (const [name, action] of Object.entries(actions)) {
         const here = `${path} → ${name}`;
-        const after = check(here, () => action(world));
-        if (after === null) continue;
+        const reached = check(here, () => action(world));
+        if (reached === null) continue;
         transitions += 1;
-        check(here, () => checkStep(world, after));
+        check(here, () => checkStep(world, reached));
+        const after = behind(reached);
         if (transitions >= maxTransitions) return { states: seen.size, transitions, isExhausted: false };
         const key = keyOf(after);
         if (seen.has(key)) continue;
@@ -75,20 +76,25 @@ export function wander(
       if (/abort|cancels|forgotten|fails at once|wants it to fail|says failed/.test(name) && random() < 0.8)
         continue;
       const here = `${path} → ${name}`;
-      // A second here or there between two events, so that no two things are always due together.
       const before = world;
-      const after = check(here, () => action(before));
-      if (after === null) continue;
+      const reached = check(here, () => action(before));
+      if (reached === null) continue;
       left -= 1;
       events += 1;
       path = here;
-      check(path, () => checkStep(before, after));
+      check(path, () => checkStep(before, reached));
+      const after = behind(reached);
       if (random() < 0.05) check(path, () => checkMoment(after));
       world = isWorthGoingOn(after) ? after : first;
       if (world === first) path = `${path} → (another deployment)`;
     }
   }
   return events;
+}
+
+/** A gate that was passed all the same ends a snooze, also for those who come back to it by a crash. */
+function behind(world: World): World {
+  return isAtGate(world) ? world : { ...world, facts: { ...world.facts, snoozeLeftMs: null } };
 }
 
 /** Behind a gate only what leads back to it is of interest here. */

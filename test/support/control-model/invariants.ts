@@ -60,7 +60,8 @@ function checkGate(world: World, judgement: Judgement): void {
   demand(openTicket === present.ticket, () => 'the ticket shown is not the one announced');
   demand(
     (present.ticket === '') === (facts.snoozeLeftMs !== null),
-    () => 'asked while snoozed, or the other way',
+    () =>
+      `ticket "${present.ticket}", snoozed for ${facts.snoozeLeftMs} ms: ${JSON.stringify([state.deployment?.snoozes, present.waitedMs, present.snoozedMs])}`,
   );
   const waitedMs = present.waitedMs + bootMs - present.asOfBootMs;
   demand(waitedMs === facts.waitedMs, () => `waited ${waitedMs} ms, should be ${facts.waitedMs}`);

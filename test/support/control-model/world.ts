@@ -10,7 +10,7 @@ import { DEFAULT_FLOW_SETTINGS, type FlowSettings } from '../../../src/core/sett
 import { initialState, type FlowStep, type UpdateState } from '../../../src/core/state.ts';
 import { goodAnswer } from '../answering.ts';
 import { OLD } from '../flow-simulator.ts';
-import { demand, type Core } from './core.ts';
+import { demand, Violation, type Core } from './core.ts';
 import { LIMITS, NO_FACTS, type Facts, type Gate } from './facts.ts';
 
 export interface World {
@@ -273,7 +273,7 @@ export function settle(world: World): World {
     if (next === null) return now;
     now = next;
   }
-  throw new Error('time stands still');
+  throw new Violation('time stands still');
 }
 
 export function ring(world: World): World | null {

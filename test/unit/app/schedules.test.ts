@@ -33,7 +33,8 @@ class Bench {
   #isBusy = false;
   readonly #subscription;
 
-  constructor(random = 0.5) {
+  constructor(random = 0.5, inventoryFailures: Failure[] = []) {
+    this.inventoryFailures = inventoryFailures;
     this.dispatch({ kind: 'ServiceStarted', bootId: 'boot-1', settings: SERVER_SETTINGS, bootstrap: null });
     this.#subscription = createSchedules(
       this.#tick$,
@@ -157,6 +158,14 @@ describe('schedules', () => {
     expect(one.checksAtMs).toHaveLength(1);
     one.clock.advance(3 * MINUTE);
     expect(minutes(one.checksAtMs)).toEqual([0, 33]);
+  });
+
+  it('check all the same when the inventory cannot be sent', () => {
+    const one = new Bench(0.5, [DOWN]);
+    benches.push(one);
+    expect([one.inventoriesAtMs, one.checksAtMs]).toEqual([[0], [0]]);
+    one.clock.advance(MINUTE);
+    expect([minutes(one.inventoriesAtMs), minutes(one.checksAtMs)]).toEqual([[0, 1], [0]]);
   });
 
   it('send the inventory after a deployment', () => {
