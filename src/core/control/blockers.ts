@@ -19,7 +19,7 @@ export interface Now {
 /** How a blocker ends by itself. `unblocks`: it goes, and nothing is decided by that. */
 export interface End {
   readonly inMs: number;
-  readonly then: OnExpire;
+  readonly leadsTo: OnExpire;
 }
 
 export interface Blocking {
@@ -62,7 +62,7 @@ export function consentBlocking(
         sinceWallMs: facts.sinceWallMs,
         details: { 'timeout-seconds': settings.consentTimeoutSeconds, 'on-expire': settings.onExpire },
       },
-      end: runsOut ? { inMs: Math.max(0, leftMs) + facts.snoozeLeftMs, then: settings.onExpire } : null,
+      end: runsOut ? { inMs: Math.max(0, leftMs) + facts.snoozeLeftMs, leadsTo: settings.onExpire } : null,
     },
   };
 }
@@ -93,13 +93,13 @@ export function holdBlocking(hold: Hold, leftMs: number | null): Blocking {
     end:
       leftMs === null
         ? null
-        : { inMs: leftMs, then: hold.countdown === 'linger' ? 'continue' : hold.onExpire },
+        : { inMs: leftMs, leadsTo: hold.countdown === 'linger' ? 'continue' : hold.onExpire },
   };
 }
 
 export function mapBlocking(map: PooledMap, key: string, now: Now, point: string): Blocking {
   const rule = Object.entries(map.states).find(([name]) => name === point)?.[1];
-  const then = rule?.onMapExpire === 'fail' ? 'fail' : 'continue';
+  const leadsTo = rule?.onMapExpire === 'fail' ? 'fail' : 'continue';
   return {
     blocker: {
       id: `map:${key}`,
@@ -109,7 +109,7 @@ export function mapBlocking(map: PooledMap, key: string, now: Now, point: string
       sinceWallMs: map.setWallMs,
       details: { 'map-id': map.id, priority: map.priority, origin: map.origin },
     },
-    end: map.isExpired ? null : { inMs: Math.max(0, map.expiresBootMs - now.bootMs), then },
+    end: map.isExpired ? null : { inMs: Math.max(0, map.expiresBootMs - now.bootMs), leadsTo },
   };
 }
 
@@ -186,7 +186,7 @@ export function healthBlocking(
         sinceWallMs,
         details: { checkers: missing.join(','), 'deadline-seconds': settings.deadlineSeconds },
       },
-      end: { inMs: Math.max(0, leftMs), then: 'fail' },
+      end: { inMs: Math.max(0, leftMs), leadsTo: 'fail' },
     },
   };
 }
@@ -201,7 +201,7 @@ export function snoozeBlocking(snooze: ActiveSnooze, waitedMs: number): Blocking
       sinceWallMs: snooze.sinceWallMs,
       details: { uid: snooze.uid },
     },
-    end: { inMs: Math.max(0, snooze.untilWaitedMs - waitedMs), then: 'continue' },
+    end: { inMs: Math.max(0, snooze.untilWaitedMs - waitedMs), leadsTo: 'continue' },
   };
 }
 

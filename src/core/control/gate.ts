@@ -316,10 +316,10 @@ function waitVerdict(
       details: { ...blocker.details, ...limitDetails(settings) },
       endsBootMs: own === null ? 0 : now.bootMs + own.inMs,
       endsWallMs: own === null ? 0 : now.wallMs + own.inMs,
-      onEnd: own?.then ?? 'keep-waiting',
+      onEnd: own?.leadsTo ?? 'keep-waiting',
     })),
     endsInMs: end?.inMs ?? null,
-    onExpire: end?.then ?? 'keep-waiting',
+    onExpire: end?.leadsTo ?? 'keep-waiting',
     decideAgainInMs: changesInMs[0] ?? null,
     askedMaps,
   };
@@ -346,7 +346,7 @@ function changesByTime(situation: GateSituation, blocking: readonly Blocking[]):
 function endByTime(situation: GateSituation, changesInMs: readonly number[]): End | null {
   for (const inMs of changesInMs) {
     const { kind } = judge(afterMs(situation, inMs));
-    if (kind !== 'blocked') return { inMs, then: kind === 'pass' ? 'continue' : 'fail' };
+    if (kind !== 'blocked') return { inMs, leadsTo: kind === 'pass' ? 'continue' : 'fail' };
   }
   return null;
 }

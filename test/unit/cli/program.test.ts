@@ -151,8 +151,17 @@ describe('a right command line', () => {
     ],
     [
       [
-        ...['hold', 'ArtifactInstall_Enter,ArtifactReboot_Enter', '--timeout', '10', '--on-expire', 'fail'],
-        ...['--app-id', 'org.example.Brew', '--priority', '-3', '--once'],
+        'hold',
+        'ArtifactInstall_Enter,ArtifactReboot_Enter',
+        '--timeout',
+        '10',
+        '--on-expire',
+        'fail',
+        '--app-id',
+        'org.example.Brew',
+        '--priority',
+        '-3',
+        '--once',
       ],
       [
         'hold',
