@@ -27,7 +27,7 @@ export function blockerText(blocker: RemoteBlocker): string {
 type Words = (blocker: RemoteBlocker) => string | null;
 
 const WORDS: Readonly<Record<string, Words>> = {
-  consent: () => 'consent, which the configuration demands',
+  consent: () => 'the consent that the configuration demands',
   hold: ({ owner, reasonCode, details }) => {
     const hold = `${ownerText(owner)}: ${said(details['why'])}`;
     if (reasonCode === 'hold-overdue') return `${hold} (overdue, and still held)`;
@@ -149,7 +149,7 @@ export function waitSentence(shown: RemoteSnapshot): string {
       ? 'no time limit is set'
       : `if nothing else ends the wait, at ${limit} ${thenText(waitOnExpire)}`;
   const snooze = blockers.find(({ kind }) => kind === 'snooze');
-  const others = blockers.filter((blocker) => blocker !== snooze);
+  const others = programsFirst(blockers.filter((blocker) => blocker !== snooze));
   const waitedFor = others.map((blocker) => `${blockerText(blocker)}${endText(blocker, waitDeadlineUsec)}`);
   if (snooze !== undefined && isSnoozed(shown)) {
     const until = timeText(Number(snooze.details['end-usec'] ?? 0)) || 'later';
@@ -158,6 +158,12 @@ export function waitSentence(shown: RemoteSnapshot): string {
   }
   const all = waitedFor.length === 0 ? 'a decision' : enumerate(waitedFor);
   return `${subject(shown)} is waiting for ${all}, ${where}; ${end}.`;
+}
+
+/** Who holds is of more interest than what the configuration says every time. */
+function programsFirst(blockers: readonly RemoteBlocker[]): readonly RemoteBlocker[] {
+  const isProgram = ({ kind }: RemoteBlocker): boolean => kind === 'hold' || kind === 'inhibitor';
+  return [...blockers.filter(isProgram), ...blockers.filter((blocker) => !isProgram(blocker))];
 }
 
 function idleSentence(shown: RemoteSnapshot): string {

@@ -1,6 +1,6 @@
 import { change, changeDeployment, logDeployment, order, recordFailure, type Draft } from './draft.ts';
 import type { EventBody } from './event.ts';
-import { countTime, holdsAfterBoot } from './control/hold.ts';
+import { countTime, expireHolds, holdsAfterBoot } from './control/hold.ts';
 import { reviveMaps } from './control/map-pool.ts';
 import { holdContextOf } from './holding.ts';
 import { choose, countCheckpoint, enter } from './walk.ts';
@@ -79,9 +79,11 @@ function reviveControl(draft: Draft, before: UpdateState, isSameBoot: boolean): 
   const { settings, journal } = draft.state;
   const { bootMs } = draft.event.at;
   const bootExpiryMs = settings.controlMapBootExpirationSeconds * 1000;
+  const context = holdContextOf(before);
   change(draft, {
     holds: isSameBoot
-      ? countTime(before.holds, holdContextOf(before), bootMs)
+      ? // What ran out while nobody was there is over before anything is decided.
+        expireHolds(countTime(before.holds, context, bootMs), context, bootMs).holds
       : holdsAfterBoot(before.holds, bootMs, bootExpiryMs),
     controlMaps: reviveMaps(before.controlMaps, bootMs, bootExpiryMs),
   });

@@ -1,6 +1,6 @@
 import { parseServerMap } from './control/control-map.ts';
 import { decideGate, type FailVerdict, type PassVerdict, type WaitVerdict } from './control/gate.ts';
-import { countTime } from './control/hold.ts';
+import { countTime, expireHolds } from './control/hold.ts';
 import { advanceMaps, hasMapOf, insertMap, nextHalfwayBootMs, type MapPool } from './control/map-pool.ts';
 import {
   announce,
@@ -203,7 +203,7 @@ export function recordPassage(draft: Draft, point: HoldPoint, reasons: readonly 
 function decide(draft: Draft, cause: Cause | null): GateResult {
   const { visit } = draft.state;
   if (visit === null || visit.unmet === null || visit.refresh === 'first') return 'waiting';
-  countTimeBefore(draft);
+  countTimeBefore(draft, visit.point);
   const spentMs = spentAt(draft.state, visit.point, draft.event.at.bootMs);
   const verdict = decideGate(situationAt(draft, visit, spentMs));
   changeVisit(draft, { askedMaps: [...new Set([...visit.askedMaps, ...verdict.askedMaps])] });
@@ -439,11 +439,14 @@ function advanceAskedMaps(draft: Draft, point: HoldPoint): void {
 }
 
 /** The time of holds begins to run with the wait, not before: the decision must find it as it is now. */
-function countTimeBefore(draft: Draft): void {
+function countTimeBefore(draft: Draft, point: HoldPoint): void {
   const { wait: present, holds } = draft.state;
   if (present !== null) return;
-  const counted = countTime(holds, { hasDeployment: true, waitPoint: null }, draft.event.at.bootMs);
-  if (counted !== holds) change(draft, { holds: counted });
+  const { bootMs } = draft.event.at;
+  const counted = countTime(holds, { hasDeployment: true, waitPoint: null }, bootMs);
+  // What ran out while the service was down has run out before it is asked.
+  const left = expireHolds(counted, { hasDeployment: true, waitPoint: point }, bootMs).holds;
+  if (left !== holds) change(draft, { holds: left });
 }
 
 function dropHolds(draft: Draft, isOver: (hold: UpdateState['holds'][number]) => boolean): void {

@@ -16,15 +16,18 @@ export interface FloodCall {
   readonly args: string;
 }
 
-/** Floods the service from a process of its own; resolves when that has ended and every call has been answered. */
+/**
+ * Floods the service from a process of its own; resolves when that has ended and every call has been answered.
+ * `perSecond` 0 = as fast as the service answers.
+ */
 export async function flood(
   address: string,
-  seconds: number,
+  { seconds, perSecond }: { readonly seconds: number; readonly perSecond: number },
   { suffix, member, args }: FloodCall,
 ): Promise<FloodResult> {
   const result = await runTool(
     '/usr/bin/python3',
-    [resolve('test/support/flood.py'), String(seconds), suffix, member, args],
+    [resolve('test/support/flood.py'), String(seconds), String(perSecond), suffix, member, args],
     { timeoutMs: (seconds + 60) * 1000 },
     { DBUS_SYSTEM_BUS_ADDRESS: address },
   );

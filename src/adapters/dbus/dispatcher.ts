@@ -14,6 +14,7 @@ import {
   checkServedObject,
   notBuiltText,
   propertyValue,
+  type HandlerCall,
   type PropertyTables,
   type ServedObject,
 } from './served-object.ts';
@@ -25,6 +26,7 @@ import {
   PEER,
   STANDARD_TABLE,
 } from './standard-interfaces.ts';
+import { Turns } from './turns.ts';
 import { OversizeBody, variant } from './values.ts';
 import type { InterfaceEntry, MethodEntry } from './xml-table.ts';
 
@@ -45,6 +47,8 @@ export interface DispatcherOptions {
 const MAX_CALL_BYTES = 256 * 1024;
 /** Calls being worked on at a time; the bus allows a client 128 unanswered ones. */
 const MAX_RUNNING = 512;
+/** Handlers of one client at a time: nobody else waits behind more than these. */
+const MAX_RUNNING_PER_CLIENT = 2;
 const MACHINE_ID_PATHS = ['/etc/machine-id', '/var/lib/dbus/machine-id'];
 
 interface Target {
@@ -60,6 +64,7 @@ export class Dispatcher {
   /** Every path that exists, with the names of its children. */
   readonly #children = new Map<string, readonly string[]>();
   readonly #running = new Set<Promise<void>>();
+  readonly #turns = new Turns(MAX_RUNNING_PER_CLIENT);
   #isShuttingDown = false;
 
   /** Throws kind `internal` when an object's handlers do not fit its XML. */
@@ -176,7 +181,8 @@ export class Dispatcher {
     const handler = object?.handlers[key];
     if (handler === undefined) throw new UpdateError('internal', `${key} has no handler`);
     // Decoded before the handler has done anything.
-    return handler({ ...request, action });
+    const authorised: HandlerCall = { ...request, action };
+    return this.#turns.run(call.sender, () => handler(authorised));
   }
 
   /** An authoriser that fails denies; a refusal of its own and arguments nobody accepts are told as such. */

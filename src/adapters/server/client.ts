@@ -16,7 +16,7 @@ import { isServersOwn, parseMapAnswer, parseOffer } from './answers.ts';
 import type { Authenticator } from './authenticator.ts';
 import { logBody, MAX_LOG_BYTES } from './deployment-log.ts';
 import { deviceProvides, type DeviceDescription } from './device-provides.ts';
-import { answerError } from './link-error.ts';
+import { answerError } from '../http/link-error.ts';
 import type { ApiAnswer, ApiRequest, ApiSession } from './session.ts';
 
 export interface ServerClientTools {

@@ -7,9 +7,9 @@ import { request, type Dispatcher } from 'undici';
 import { UpdateError } from '../../core/errors.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
-import { Connections, type ConnectionLimits, type ConnectionOptions } from './connections.ts';
-import { answerError, codeOf, linkError, type PlausibleDates, type RequestName } from './link-error.ts';
-import { retryAfterSeconds } from './retry-after.ts';
+import { Connections, type ConnectionLimits, type ConnectionOptions } from '../http/connections.ts';
+import { answerError, codeOf, linkError, type PlausibleDates, type RequestName } from '../http/link-error.ts';
+import { retryAfterSeconds } from '../http/retry-after.ts';
 
 export interface HttpLimits extends ConnectionLimits {
   /** One request with everything, redirects included: an answer that trickles for ever ends here. */

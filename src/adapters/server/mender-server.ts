@@ -12,7 +12,7 @@ import { readIdentity, type IdentityOptions } from './identity.ts';
 import { collectInventory, type InventoryProgramOptions } from './inventory-programs.ts';
 import { InventorySender } from './inventory-sender.ts';
 import { DeviceKeys, type KeyOptions } from './keys.ts';
-import { plausibleDates, type ClockTrust } from './plausible-dates.ts';
+import { plausibleDates, type ClockTrust } from '../http/plausible-dates.ts';
 import { ApiSession } from './session.ts';
 
 export interface MenderServerOptions {

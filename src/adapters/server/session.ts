@@ -8,7 +8,7 @@ import type { Credentials } from '../../ports/authentication.ts';
 import { errorText } from './answers.ts';
 import type { Authenticator } from './authenticator.ts';
 import type { HttpAnswer, HttpClient } from './http.ts';
-import { answerError } from './link-error.ts';
+import { answerError } from '../http/link-error.ts';
 
 export interface ApiRequest {
   /** For messages, for example `asking for a deployment`. */

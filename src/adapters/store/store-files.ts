@@ -3,9 +3,18 @@
  * file system and on one that tears writes, fails fsync or loses what was not synced. Every operation fails
  * with a Node system error (`code` such as ENOSPC); the store alone gives those a meaning.
  */
-import { constants } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fsync,
+  open as openFile,
+  openSync,
+  write as writeBytes,
+} from 'node:fs';
 import { mkdir, open, readdir, rename, rm, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { promisify } from 'node:util';
 
 export interface StoreFile {
   /** Appends all of the bytes. */
@@ -33,19 +42,28 @@ export interface StoreFiles {
   freeBytes(directory: string): Promise<number>;
 }
 
-const { O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
+const { O_CREAT, O_DIRECTORY, O_DSYNC, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_TRUNC, O_WRONLY } = constants;
+const openAsync = promisify(openFile);
+const writeAsync = promisify(writeBytes);
+const syncAsync = promisify(fsync);
 
+/*
+ * A client that gives an order waits for its save, and each asynchronous operation is a journey to another thread and
+ * back, which a busy device makes long. What waits for the medium or for the file system's journal is asynchronous;
+ * what only looks something up that is in memory, or lets go of it, is not.
+ */
 async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, O_RDONLY | O_DIRECTORY);
+  const directory = openSync(path, O_RDONLY | O_DIRECTORY);
   try {
-    await handle.sync();
+    await syncAsync(directory);
   } finally {
-    await handle.close();
+    closeSync(directory);
   }
 }
 
 export const realStoreFiles: StoreFiles = {
   async makeDirectory(path) {
+    if (existsSync(path)) return;
     const first = await mkdir(path, { recursive: true, mode: 0o700 });
     if (first === undefined) return;
     // A new directory is only as durable as its entry in the directory above.
@@ -56,15 +74,18 @@ export const realStoreFiles: StoreFiles = {
   },
 
   async create(path) {
-    const handle = await open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0o600);
+    const file = await openAsync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_DSYNC, 0o600);
     return {
+      // Each write is on the medium, length included, when it resolves (O_DSYNC): one journey instead of two.
       async write(bytes) {
         for (let at = 0; at < bytes.length;) {
-          at += (await handle.write(bytes, at, bytes.length - at)).bytesWritten;
+          at += (await writeAsync(file, bytes, at, bytes.length - at)).bytesWritten;
         }
       },
-      sync: () => handle.sync(),
-      close: () => handle.close(),
+      sync: () => Promise.resolve(),
+      async close() {
+        closeSync(file);
+      },
     };
   },
 

@@ -270,7 +270,9 @@ function starts(reboots: boolean): Action {
   return (world) => {
     const { stored, gate, settings } = world;
     const boots = world.boots + (reboots ? 1 : 0);
-    const before = reboots ? world.facts : elapse(world.facts, LIMITS.downMs, stored.wait !== null);
+    const elapsed = reboots ? world.facts : elapse(world.facts, LIMITS.downMs, stored.wait !== null);
+    // No map runs out while nobody is there to see it: each gets its time anew (spec/update-control.md 3.1).
+    const before = { ...elapsed, maps: world.facts.maps };
     const lostMs = reboots && stored.wait ? world.facts.waitedMs - stored.wait.waitedMs : 0;
     demand(lostMs >= 0 && lostMs <= 600_000, () => `${lostMs} ms of waiting are not stored`);
     const down: World = {

@@ -54,7 +54,11 @@ function checkGate(world: World, judgement: Judgement): void {
   }
   const who = judgement.kind === 'wait' ? judgement.who.join() : `nobody (${judgement.kind})`;
   const shown = present?.blockers.map(({ id }) => id).toSorted() ?? [];
-  demand(present !== null && shown.join() === who, () => `blockers are ${shown.join()}, should be ${who}`);
+  demand(
+    present !== null && shown.join() === who,
+    () =>
+      `blockers are ${shown.join()}, should be ${who}: ${JSON.stringify([facts.holds.map(({ id, leftMs, isExpired, runs }) => [id.slice(0, 1), leftMs, isExpired, runs]), state.holds.map(({ id, remainingMs, isExpired, countdown }) => [id.slice(0, 1), remainingMs, isExpired, countdown])])}`,
+  );
   if (present === null) return;
   demand(timer?.workId === state.workId, () => 'a wait without its timer');
   demand(openTicket === present.ticket, () => 'the ticket shown is not the one announced');

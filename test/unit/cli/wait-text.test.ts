@@ -83,7 +83,7 @@ describe('the sentence of status', () => {
       details: { 'end-usec': at(7200.4), 'on-end': 'fail' },
     });
     expect(waitSentence(waiting([consent]))).toBe(
-      `The update to release-2 is waiting for consent, which the configuration demands, at ArtifactInstall_Enter since ${when(-60)}; if nothing else ends the wait, at ${when(7200)} it fails.`,
+      `The update to release-2 is waiting for the consent that the configuration demands, at ArtifactInstall_Enter since ${when(-60)}; if nothing else ends the wait, at ${when(7200)} it fails.`,
     );
   });
 
@@ -92,7 +92,7 @@ describe('the sentence of status', () => {
       waiting([BREWING, blocker('consent'), blocker('pause', 'paused', { owner: 'uid:1000' })]),
     );
     expect(sentence).toContain(
-      `waiting for CoffeeApp: brewing (until ${when(300)}), for consent, which the configuration demands, and for an end of the pause (holdpoint unpause) by user 1000, at`,
+      `waiting for CoffeeApp: brewing (until ${when(300)}), for the consent that the configuration demands, and for an end of the pause (holdpoint unpause) by user 1000, at`,
     );
     expect(sentence.match(/\. |\n/g)).toBeNull();
   });
@@ -100,7 +100,7 @@ describe('the sentence of status', () => {
   it('says that it is put off, by whom and until when, and what comes then', () => {
     const shown = waiting([SNOOZE, blocker('consent')], { waitTicket: '', waitDeadlineUsec: 0 });
     expect(waitSentence(shown)).toBe(
-      `The update to release-2 is put off by kiosk until ${when(3600)}, then waiting for consent, which the configuration demands, at ArtifactInstall_Enter since ${when(-60)}; no time limit is set.`,
+      `The update to release-2 is put off by kiosk until ${when(3600)}, then waiting for the consent that the configuration demands, at ArtifactInstall_Enter since ${when(-60)}; no time limit is set.`,
     );
   });
 

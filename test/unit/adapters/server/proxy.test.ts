@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { contradictoryProxyVariables, proxyFor } from '../../../../src/adapters/server/proxy.ts';
+import { contradictoryProxyVariables, proxyFor } from '../../../../src/adapters/http/proxy.ts';
 
 const isDirect = (url: string, noProxy: string): boolean =>
   proxyFor(new URL(url), { http_proxy: 'http://p:1', https_proxy: 'http://p:1', no_proxy: noProxy }) === null;

@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { logBody } from '../../../../src/adapters/server/deployment-log.ts';
 import { identityJson } from '../../../../src/adapters/server/identity.ts';
-import { linkError } from '../../../../src/adapters/server/link-error.ts';
-import { plausibleDates } from '../../../../src/adapters/server/plausible-dates.ts';
+import { linkError } from '../../../../src/adapters/http/link-error.ts';
+import { plausibleDates } from '../../../../src/adapters/http/plausible-dates.ts';
 import { rawMember } from '../../../../src/adapters/server/raw-json.ts';
-import { retryAfterSeconds } from '../../../../src/adapters/server/retry-after.ts';
+import { retryAfterSeconds } from '../../../../src/adapters/http/retry-after.ts';
 
 const seed = Date.now() % 2 ** 31;
 

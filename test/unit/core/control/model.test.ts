@@ -13,7 +13,7 @@ import { randomFrom, seedFromEnvironment } from '../../../support/random.ts';
 const DEPTH = Number(process.env['MODEL_DEPTH'] ?? 6);
 const RUNS = Number(process.env['MODEL_RUNS'] ?? 10_500);
 
-describe('everything that can happen at a gate, in every order', () => {
+describe('everything that can happen at a gate, in every order', { timeout: 120_000 }, () => {
   it.each(MODEL_GATES)('holds at $name', ({ name, gate }) => {
     const { states, transitions, isExhausted } = explore(REAL_CORE, {
       gate,

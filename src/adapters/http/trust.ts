@@ -12,7 +12,7 @@ import {
 import { UpdateError } from '../../core/errors.ts';
 import type { Log } from '../../ports/log.ts';
 import type { ExpiryWatch } from './expiry-watch.ts';
-import { refusePkcs11 } from './keys.ts';
+import { refusePkcs11 } from './pkcs11.ts';
 
 export interface TrustOptions {
   /** PEM file with further trust anchors (`ServerCertificate`); null = none. */
