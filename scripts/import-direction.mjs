@@ -11,8 +11,13 @@ import { builtinModules } from 'node:module';
 import { dirname, join, posix, relative, resolve, sep } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** The process runner is shared by every adapter that starts programs. */
+/**
+ * What adapters share: the process runner, for every one that starts programs; and connections over HTTP (trust,
+ * proxies, why a link failed), for the API client and the download, which must not differ in whom they trust.
+ */
 const SHARED = 'adapters/system/process.ts';
+const SHARED_HTTP = /^adapters\/http\//;
+const HTTP_USERS = /^adapters\/(?:forwarder|server|source)\//;
 
 /**
  * Who may import what inside src/, by the first match of the importing file's path. `own` = the folder the file is in
@@ -22,6 +27,7 @@ const RULES = [
   { of: /^core\//, files: [/^core\//], node: false, packages: false },
   { of: /^ports\//, files: [/^core\//, /^ports\//], node: false, packages: false, typesOnly: ['rxjs'] },
   { of: /^app\//, files: [/^core\//, /^ports\//, /^app\//], node: true, packages: true },
+  { of: HTTP_USERS, files: [/^core\//, /^ports\//, 'own', SHARED, SHARED_HTTP], node: true, packages: true },
   { of: /^adapters\/[^/]+\//, files: [/^core\//, /^ports\//, 'own', SHARED], node: true, packages: true },
   { of: /^config\//, files: [/^core\//, /^config\//], node: true, packages: true },
   // The command talks to the service over D-Bus; the flow itself is composed elsewhere.

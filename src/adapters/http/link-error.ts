@@ -56,13 +56,16 @@ export interface RequestName {
   readonly host: string;
 }
 
-/** The failure of a connection as an error of kind `server`; details `reason`, `host`, `error-code`. */
-export function linkError(
-  name: RequestName,
-  error: unknown,
-  nowMs: number,
-  plausible: PlausibleDates,
-): UpdateError {
+/** A failure of a connection, told apart; whoever asked makes an error of their own kind of it. */
+export interface LinkFault {
+  readonly reason: LinkReason;
+  /** Of the system or a library; '' = none. */
+  readonly code: string;
+  /** What happened, for a message. */
+  readonly sentence: string;
+}
+
+export function linkFault(error: unknown, nowMs: number, plausible: PlausibleDates): LinkFault {
   const found = rootOf(error);
   const code = codeOf(found);
   const reason = reasonOf(found, code, nowMs, plausible);
@@ -74,7 +77,18 @@ export function linkError(
       : DATE_CODES.has(code)
         ? `; the clock of this device says ${date}`
         : '';
-  return new UpdateError('server', `${name.doing} at ${name.host}: ${text}${clock}`, {
+  return { reason, code, sentence: `${text}${clock}` };
+}
+
+/** The failure of a connection as an error of kind `server`; details `reason`, `host`, `error-code`. */
+export function linkError(
+  name: RequestName,
+  error: unknown,
+  nowMs: number,
+  plausible: PlausibleDates,
+): UpdateError {
+  const { reason, code, sentence } = linkFault(error, nowMs, plausible);
+  return new UpdateError('server', `${name.doing} at ${name.host}: ${sentence}`, {
     cause: error,
     details: { reason, host: name.host, ...(code === '' ? {} : { 'error-code': code }) },
   });

@@ -7,8 +7,9 @@ import { request, type Dispatcher } from 'undici';
 import { UpdateError } from '../../core/errors.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
+import { headerOf, isWebPageType, mediaTypeOf, REDIRECTS, redirectTarget } from '../http/answer-header.ts';
 import { Connections, type ConnectionLimits, type ConnectionOptions } from '../http/connections.ts';
-import { answerError, codeOf, linkError, type PlausibleDates, type RequestName } from '../http/link-error.ts';
+import { answerError, codeOf, linkError, type PlausibleDates } from '../http/link-error.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 
 export interface HttpLimits extends ConnectionLimits {
@@ -68,7 +69,6 @@ export interface HttpAnswer {
 export const MAX_ANSWER_BYTES = 1024 * 1024;
 const MAX_ERROR_BYTES = 16 * 1024;
 const MAX_REDIRECTS = 5;
-const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const LONG_BODY_BYTES = 64 * 1024;
 const BODY_PIECE_BYTES = 16 * 1024;
 /** A connection that had been kept for the next request was closed, by the other side or for new certificates. */
@@ -122,15 +122,15 @@ export class HttpClient {
       if (!REDIRECTS.has(response.statusCode)) return this.#read(response, wanted, at, isFromElsewhere);
       await response.body.dump({ limit: MAX_ERROR_BYTES }).catch(() => undefined);
       const name = { doing: wanted.doing, host: at.host };
-      const to = redirectTarget(response, at, name);
+      const status = response.statusCode;
+      const to = redirectTarget(response, at);
+      if (typeof to === 'string') throw answerError(name, 'redirect', `status ${status} ${to}`, { status });
       const refuse = (why: string): UpdateError =>
-        answerError(name, 'redirect', `status ${response.statusCode} leads to ${to.origin}, ${why}`, {
-          status: response.statusCode,
-        });
+        answerError(name, 'redirect', `status ${status} leads to ${to.origin}, ${why}`, { status });
       if (redirects === MAX_REDIRECTS) throw refuse(`after ${MAX_REDIRECTS} others`);
       if (at.protocol === 'https:' && to.protocol === 'http:') throw refuse('which is not encrypted');
       // 301 to 303 would turn a report into a question. Log-in portals of networks answer like this.
-      if (wanted.method !== 'GET' && response.statusCode < 307) {
+      if (wanted.method !== 'GET' && status < 307) {
         throw refuse('expected an answer to what was sent; a network log-in page may be in between');
       }
       if (wanted.isBodySecret && to.origin !== wanted.url.origin) {
@@ -184,7 +184,7 @@ export class HttpClient {
     const name = { doing: wanted.doing, host: at.host };
     const status = response.statusCode;
     const isSuccess = status >= 200 && status < 300;
-    const encoding = header(response, 'content-encoding')?.trim().toLowerCase() ?? 'identity';
+    const encoding = headerOf(response, 'content-encoding')?.trim().toLowerCase() ?? 'identity';
     const refuse = (reason: 'bad-answer' | 'web-page' | 'proxy', why: string): UpdateError => {
       response.body.on('error', () => undefined).destroy();
       return answerError(name, reason, why, { status });
@@ -193,8 +193,7 @@ export class HttpClient {
     if (isSuccess && !['identity', ''].includes(encoding)) {
       throw refuse('bad-answer', `found content encoding ${encoding}, expected none`);
     }
-    const type = header(response, 'content-type')?.split(';')[0]?.trim().toLowerCase() ?? '';
-    const isPageType = type === 'text/html' || type === 'application/xhtml+xml';
+    const isPageType = isWebPageType(mediaTypeOf(response));
     if (isSuccess && isPageType) throw refuse('web-page', WEB_PAGE);
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -215,8 +214,8 @@ export class HttpClient {
       // A page for people has no place in a message of ours.
       text: isPage ? '' : text,
       retryAfterSeconds: retryAfterSeconds(
-        header(response, 'retry-after'),
-        header(response, 'date'),
+        headerOf(response, 'retry-after'),
+        headerOf(response, 'date'),
         this.#clock.now().wallMs,
       ),
       host: at.host,
@@ -240,31 +239,6 @@ function isLong(body: Buffer | null): boolean {
 
 function* pieces(body: Buffer): Generator<Buffer> {
   for (let at = 0; at < body.length; at += BODY_PIECE_BYTES) yield body.subarray(at, at + BODY_PIECE_BYTES);
-}
-
-function redirectTarget(response: Dispatcher.ResponseData, from: URL, name: RequestName): URL {
-  const location = header(response, 'location');
-  const refuse = (why: string): UpdateError =>
-    answerError(name, 'redirect', `status ${response.statusCode} ${why}`, { status: response.statusCode });
-  if (location === undefined) throw refuse('without a Location');
-  let to: URL;
-  try {
-    to = new URL(location, from);
-  } catch {
-    throw refuse('leads to something that is no URL');
-  }
-  if (!['http:', 'https:'].includes(to.protocol) || to.hostname === '') {
-    throw refuse(`leads to a URL of scheme ${to.protocol}`);
-  }
-  to.username = '';
-  to.password = '';
-  to.hash = '';
-  return to;
-}
-
-function header(response: Dispatcher.ResponseData, name: string): string | undefined {
-  const value = response.headers[name];
-  return Array.isArray(value) ? value[0] : value;
 }
 
 interface Limited {

@@ -6,6 +6,7 @@ import { createPrivateKey, createPublicKey, sign, type KeyObject } from 'node:cr
 import { open, stat } from 'node:fs/promises';
 import { UpdateError } from '../../core/errors.ts';
 import type { Log } from '../../ports/log.ts';
+import { refusePkcs11 } from '../http/pkcs11.ts';
 import { generateKeyFile, setAside } from './key-file.ts';
 
 export interface KeyOptions {

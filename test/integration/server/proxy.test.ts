@@ -4,7 +4,7 @@ import { createServer, request as httpRequest, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { ProxyEnvironment } from '../../../src/adapters/server/proxy.ts';
+import type { ProxyEnvironment } from '../../../src/adapters/http/proxy.ts';
 import { startDeviceApi, type DeviceApi } from '../../support/device-api.ts';
 import { everythingOf, failureOf, Lab, never, type LabOptions } from './lab.ts';
 
