@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 import { VERSION } from '../src/version.ts';
 import { benchBus } from './bus-latency.ts';
 import { debianMender, holdpoint, type Client } from './clients.ts';
+import { benchControlMap } from './control-map.ts';
 import { benchInstall } from './install-speed.ts';
 import { readOptions, USAGE, type BenchOptions, type Section } from './options.ts';
 import { isMet, printTable, writeResult, type Row } from './report.ts';
@@ -34,6 +35,7 @@ async function bench(options: BenchOptions, scratch: Scratch): Promise<void> {
     install: () => benchInstall(contest, options, scratch, cache),
     scripts: () => benchScripts(contest, scratch),
     bus: () => benchBus(options, scratch, cache, say),
+    control: () => benchControlMap(options, scratch, cache, say),
     start: () => benchStart(options, scratch, say),
     store: () => benchStore(options, scratch, say),
   };

@@ -1,7 +1,7 @@
 /** What a run of the benchmarks is asked to do, and how much of it. */
 import { parseArgs } from 'node:util';
 
-export const SECTIONS = ['install', 'scripts', 'bus', 'start', 'store'] as const;
+export const SECTIONS = ['install', 'scripts', 'bus', 'control', 'start', 'store'] as const;
 export type Section = (typeof SECTIONS)[number];
 
 export interface BenchOptions {
@@ -16,6 +16,9 @@ export interface BenchOptions {
   /** How long the bus is called while updates run. */
   readonly busSeconds: number;
   readonly saves: number;
+  /** Control maps each of the two is given. */
+  readonly mapCalls: number;
+  readonly floodSeconds: number;
 }
 
 export const USAGE = `npm run bench -- [options]
@@ -52,6 +55,8 @@ export function readOptions(args: readonly string[]): BenchOptions | 'help' {
     idleSeconds: isQuick ? 5 : 20,
     busSeconds: isQuick ? 4 : 20,
     saves: isQuick ? 100 : 500,
+    mapCalls: isQuick ? 100 : 500,
+    floodSeconds: isQuick ? 5 : 20,
   };
 }
 

@@ -9,6 +9,7 @@ import { filter, firstValueFrom, timeout } from 'rxjs';
 import { openClient, type BusClient } from '../src/adapters/dbus/connection.ts';
 import { HOLDPOINT_BUS_NAME } from '../src/adapters/dbus/interface-xml.ts';
 import { startPrivateBus, type PrivateBus } from '../test/support/private-bus.ts';
+import { SHIPPED_POLICIES } from '../test/support/service.ts';
 import { deviceEnvironment } from './clients.ts';
 import type { Device } from './device.ts';
 import type { Scratch } from './scratch.ts';
@@ -26,7 +27,7 @@ export interface Service {
 export async function startBus(
   scratch: Scratch,
 ): Promise<{ readonly bus: PrivateBus; readonly client: BusClient }> {
-  const bus = await startPrivateBus();
+  const bus = await startPrivateBus({ policyPaths: SHIPPED_POLICIES });
   scratch.onEnd(() => bus.dispose());
   const client = await openClient(bus.address);
   scratch.onEnd(() => client.close());
