@@ -1,4 +1,4 @@
-import { defer, filter, from, map, merge, Observable, startWith, Subject, switchMap } from 'rxjs';
+import { defer, filter, from, map, merge, Observable, of, startWith, Subject, switchMap, take } from 'rxjs';
 import { retryDelayMs } from '../core/retry.ts';
 import type { EventBody } from '../core/event.ts';
 import type { Clock } from '../ports/clock.ts';
@@ -42,7 +42,9 @@ export function createSchedules(
 ): Observable<EventBody> {
   return defer(() => {
     const ending$ = new Subject<Ending>();
+    let isCheckWanted = false;
     const ended = tick$.subscribe((tick) => {
+      ({ isCheckWanted } = tick.after.schedule);
       for (const ending of endingsOf(tick)) ending$.next(ending);
     });
     const requests$ = merge(
@@ -55,20 +57,36 @@ export function createSchedules(
       ),
     );
 
+    /**
+     * At once, or when the check that waits is under way. The inventory goes first wherever both are wanted: tried again
+     * sooner than a cycle takes, it would never let the check have its turn.
+     */
+    function afterCheck$(): Observable<unknown> {
+      if (!isCheckWanted) return of(null);
+      return tick$.pipe(
+        filter(({ after }) => !after.schedule.isCheckWanted),
+        take(1),
+      );
+    }
+
     /** Now, and after each try again; the newest plan counts. */
     function task$(task: Task, intervalSeconds: number): Observable<EventBody> {
       let failures = 0;
       const own$ = ending$.pipe(filter((ending) => ending.task === task));
       return own$.pipe(
-        map((ending): number => {
+        map((ending) => {
           failures = ending.isFailed ? failures + 1 : 0;
           const retryMs = ending.isFailed ? delayAfter(failures, ending, settings) : null;
           // Tried often enough: the usual interval, and a new series after it.
           if (ending.isFailed && retryMs === null) failures = 0;
-          return retryMs ?? spread(intervalSeconds * 1000, deps.random());
+          const delayMs = retryMs ?? spread(intervalSeconds * 1000, deps.random());
+          return { delayMs, givesWay: task === 'inventory' && ending.isFailed };
         }),
-        switchMap((delayMs) => {
-          const requested$ = deps.clock.timer(delayMs).pipe(map(() => requestOf(task)));
+        switchMap(({ delayMs, givesWay }) => {
+          const requested$ = deps.clock.timer(delayMs).pipe(
+            switchMap(() => (givesWay ? afterCheck$() : of(null))),
+            map(() => requestOf(task)),
+          );
           if (task !== 'check') return requested$;
           const nextCheckWallMs = Math.round(deps.clock.now().wallMs + delayMs);
           return requested$.pipe(startWith<EventBody>({ kind: 'CheckPlanned', nextCheckWallMs }));

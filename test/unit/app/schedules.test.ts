@@ -27,6 +27,8 @@ class Bench {
   inventoryFailures: Failure[] = [];
   failingScripts = 0;
   isScriptStuck = false;
+  /** How long `Sync_Enter` takes. */
+  syncEnterMs = 0;
   readonly #tick$ = new Subject<Tick>();
   readonly #queue: EventBody[] = [];
   readonly #startMs = this.clock.now().bootMs;
@@ -79,7 +81,10 @@ class Bench {
         const isFailing = effect.family === 'Sync' && effect.action === 'Enter' && this.failingScripts > 0;
         if (isFailing) this.failingScripts -= 1;
         const { workId } = effect;
-        this.#queue.push({ kind: 'ScriptsFinished', workId, failure: isFailing ? DOWN : null });
+        const ended: EventBody = { kind: 'ScriptsFinished', workId, failure: isFailing ? DOWN : null };
+        const isSlow = effect.family === 'Sync' && effect.action === 'Enter' && this.syncEnterMs > 0;
+        if (isSlow) this.clock.timer(this.syncEnterMs).subscribe(() => this.dispatch(ended));
+        else this.#queue.push(ended);
         return;
       }
       case 'checkForDeployment': {
@@ -127,6 +132,20 @@ describe('schedules', () => {
     expect(one.checksAtMs).toEqual([0, POLL_SECONDS, 2 * POLL_SECONDS].map((seconds) => seconds * SECOND));
     one.clock.advance(INVENTORY_SECONDS * SECOND - 2 * POLL_SECONDS * SECOND);
     expect(one.inventoriesAtMs).toEqual([0, INVENTORY_SECONDS * SECOND]);
+  });
+
+  it('let a waiting check have its turn between two tries to send the inventory', () => {
+    const one = bench();
+    one.clock.advance(POLL_SECONDS * SECOND - MINUTE / 2);
+    // From here on a cycle takes longer than it is to the next try, and no inventory is taken.
+    one.syncEnterMs = 2 * MINUTE;
+    one.inventoryFailures = Array.from({ length: 50 }, () => DOWN);
+    one.dispatch({ kind: 'InventoryRequested' });
+    const checks = one.checksAtMs.length;
+    one.clock.advance(12 * MINUTE);
+    expect(one.checksAtMs.length).toBeGreaterThan(checks);
+    // Nor does the check keep the inventory from being tried again.
+    expect(one.inventoriesAtMs.length).toBeGreaterThan(2);
   });
 
   it('back off after failures, give up the series, and go on at the usual interval', () => {
