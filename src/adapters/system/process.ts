@@ -26,6 +26,11 @@ export { makeFifos } from './output-pipe.ts';
 
 /** Time between SIGTERM and SIGKILL. Source: spec/update-modules.md section 3 (5.x). */
 export const DEFAULT_GRACE_MS = 10_000;
+/**
+ * The same for an abort: whoever gives up an update wants the work stopped within 10 s, with time left for what comes
+ * after it. Source: design/stories.md 18.
+ */
+const LONGEST_ABORT_GRACE_MS = 5_000;
 /** How long a killed child may stay (uninterruptible sleep) before it is given up. */
 const UNKILLABLE_MS = 10_000;
 /** After the exit: no output for this long, or this long in all, ends the reading of its pipes. */
@@ -223,10 +228,13 @@ function supervise(
     reason = why;
     timer?.unsubscribe();
     killGroup(pid, 'SIGTERM');
-    timer = clock.timer(request.graceMs ?? DEFAULT_GRACE_MS).subscribe(() => {
-      killGroup(pid, 'SIGKILL');
-      timer = clock.timer(UNKILLABLE_MS).subscribe(giveUp);
-    });
+    const graceMs = request.graceMs ?? DEFAULT_GRACE_MS;
+    timer = clock
+      .timer(why === 'abort' ? Math.min(graceMs, LONGEST_ABORT_GRACE_MS) : graceMs)
+      .subscribe(() => {
+        killGroup(pid, 'SIGKILL');
+        timer = clock.timer(UNKILLABLE_MS).subscribe(giveUp);
+      });
   }
   if (request.timeoutMs !== null) {
     timer = clock.timer(request.timeoutMs).subscribe(() => terminate('timeout'));
