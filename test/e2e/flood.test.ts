@@ -13,7 +13,7 @@ import { withService, type ServiceHarness } from '../support/service.ts';
  */
 const SECONDS = 10;
 const PER_SECOND = 1_200;
-const MAX_GROWTH_MIB = 64;
+const MAX_GROWTH_MIB = 96;
 const MAP =
   '{"id":"01234567-89ab-cdef-0123-456789abcdef","priority":0,"states":{"ArtifactInstall_Enter":{"action":"pause"}}}';
 
