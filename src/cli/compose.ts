@@ -56,7 +56,7 @@ export interface Surroundings {
   /** Calls the listener for each signal that would end the command; returns how to stop that. */
   readonly onSignal: (listener: (name: NodeJS.Signals) => void) => () => void;
   /** Standard input. */
-  readonly input: AsyncIterable<Uint8Array>;
+  readonly input: () => AsyncIterable<Uint8Array>;
   /** Somebody who may be asked for a password. */
   readonly isPersonThere: boolean;
   readonly environment: Readonly<Record<string, string | undefined>>;

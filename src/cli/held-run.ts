@@ -53,11 +53,11 @@ export async function runHeld(run: HeldRun): Promise<number> {
       return 128 + constants.signals[early];
     }
     if (kept === null) return WRAPPER_EXIT.ourFault;
-    const limit = limitOf(run, kept, say);
+    const callOff = limit(run, kept, say);
     try {
       return await runCommand(run, (send) => (forward = send));
     } finally {
-      clearTimeout(limit);
+      callOff();
     }
   } finally {
     await kept?.end();
@@ -68,17 +68,19 @@ export async function runHeld(run: HeldRun): Promise<number> {
 /** setTimeout fires at once above this. */
 const MAX_TIMER_MS = 2_147_483_647;
 
-function limitOf(
-  { limitSeconds }: HeldRun,
-  kept: KeptHold,
-  say: (text: string) => void,
-): NodeJS.Timeout | undefined {
-  if (limitSeconds === null) return undefined;
-  const end = (): void => {
-    say(`the hold is given back after ${durationWords(limitSeconds)}`);
-    void kept.end();
+/** Gives the hold back in time; returns how to call that off. */
+function limit({ limitSeconds }: HeldRun, kept: KeptHold, say: (text: string) => void): () => void {
+  let timer: NodeJS.Timeout | undefined;
+  const arm = (leftMs: number): void => {
+    const stepMs = Math.min(leftMs, MAX_TIMER_MS);
+    timer = setTimeout(() => {
+      if (leftMs > stepMs) return arm(leftMs - stepMs);
+      say(`the hold is given back after ${durationWords(limitSeconds ?? 0)}`);
+      void kept.end();
+    }, stepMs).unref();
   };
-  return setTimeout(end, Math.min(limitSeconds * 1000, MAX_TIMER_MS)).unref();
+  if (limitSeconds !== null) arm(limitSeconds * 1000);
+  return () => clearTimeout(timer);
 }
 
 function runCommand(
@@ -90,8 +92,7 @@ function runCommand(
     const child = spawn(file, args, { stdio: 'inherit' });
     takeSignals((name) => {
       // The terminal has told everybody in its foreground already; twice is once too often.
-      const isFromTerminal = name === 'SIGINT' || name === 'SIGQUIT';
-      if (!isFromTerminal || !isInForeground()) child.kill(name);
+      if (name !== 'SIGINT' || !isInForeground()) child.kill(name);
     });
     child.once('error', (error: NodeJS.ErrnoException) => {
       if (child.pid !== undefined) return;

@@ -62,7 +62,7 @@ const MAX_MAP_BYTES = 64 * 1024;
 /** `-` = standard input. Rejects with kind invalidArgument: not readable, or longer than any map may be. */
 export async function readMapText(
   source: string,
-  input: AsyncIterable<Uint8Array>,
+  input: () => AsyncIterable<Uint8Array>,
   signal: AbortSignal,
 ): Promise<string> {
   const what = source === '-' ? 'standard input' : source;
@@ -75,7 +75,7 @@ export async function readMapText(
     }
     chunks.push(chunk);
   };
-  const read = source === '-' ? readAll(input, take) : readFileInto(source, take);
+  const read = source === '-' ? readAll(input(), take) : readFileInto(source, take);
   await Promise.race([read, interruptionOf(signal)]);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));

@@ -1,3 +1,4 @@
+import { isatty } from 'node:tty';
 import { CommanderError } from 'commander';
 import { UpdateError } from '../core/errors.ts';
 import { VERSION } from '../version.ts';
@@ -72,8 +73,9 @@ const program = createProgram({
         listeners.add(listener);
         return () => listeners.delete(listener);
       },
-      input: process.stdin,
-      isPersonThere: process.stdin.isTTY === true && process.stderr.isTTY === true,
+      // Touched only by who reads it: a held command has the same one.
+      input: () => process.stdin,
+      isPersonThere: isatty(0) && isatty(2),
       environment: process.env,
     };
     void (async () => action(createActions(around, options)))()

@@ -97,7 +97,7 @@ describe('holdpoint install', () => {
     withService({ points: { ArtifactInstall_Enter: ASK, ArtifactCommit_Enter: ASK } }, async (service) => {
       const running = await start(service, 'install', artifact);
       await printed(running, 'To give up:');
-      expect(running.output()).toContain('Waiting at ArtifactInstall_Enter for:\n  consent');
+      expect(running.output()).toContain('Waiting at ArtifactInstall_Enter for:\n  the consent');
       const own = /holdpoint (continue [0-9a-f]{32})/.exec(running.output())?.[1] ?? '';
       expect(await run(service, ...own.split(' '))).toMatchObject({ status: 0, stdout: 'Going on.\n' });
       // A repeated click gets the same answer.

@@ -1,6 +1,7 @@
 /**
  * The recipes of docs/recipes.md, run as they stand there: one shell, block after block, against the real service. A
- * block that fails or prints something else than the document says fails the test.
+ * block that fails or prints something else than the document says fails the test, and so does one that cannot be run.
+ * Python blocks are run by python3; of units and crontabs their commands, with the paths of an installation replaced.
  */
 import { chmod, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -26,18 +27,46 @@ function recipesOf(text: string): readonly Recipe[] {
   for (const match of text.matchAll(/^```(\w*)\n(.*?)^```$/gms)) {
     const [, language, body = ''] = match;
     const line = text.slice(0, match.index).split('\n').length;
-    if (language === 'sh') found.push({ line, script: body, prints: null });
+    const script = scriptOf(language ?? '', body);
+    if (script !== null) found.push({ line, script, prints: null });
     else if (language === 'text' && found.at(-1)?.prints === null)
       (found.at(-1) as { prints: string }).prints = body;
-    else throw new Error(`line ${line}: found a block of "${language}", expected sh, or text behind sh`);
+    else
+      throw new Error(
+        `line ${line}: found a block of "${language}", expected sh, python, ini, cron, or text behind one`,
+      );
   }
   return found;
 }
 
-/** `…` stands for anything. */
+/** What the shell is given of a block; null = it is none to be run. */
+function scriptOf(language: string, body: string): string | null {
+  switch (language) {
+    case 'sh':
+      return body;
+    case 'python':
+      // The names of the shell are the program's environment.
+      return `export ARTIFACT\n/usr/bin/python3 - <<'PYTHON'\n${body}PYTHON\n`;
+    case 'ini':
+      return installed(body.matchAll(/^Exec\w+=-?(.*)$/gm));
+    case 'cron':
+      return installed(body.matchAll(/^[-0-9*,/]+(?: +[-0-9*,/]+){4} +root +(.*)$/gm));
+    default:
+      return null;
+  }
+}
+
+/** Commands as they stand in files of the system, which this machine does not have. */
+function installed(commands: Iterable<RegExpMatchArray>): string {
+  const lines = [...commands].map(([, command = '']) => command);
+  if (lines.length === 0) throw new Error('a block without a command to run');
+  return `${lines.join('\n').replaceAll('/usr/bin/holdpoint', 'holdpoint').replaceAll('/usr/local/bin/', '').replaceAll('/run/', '"$WORK"/')}\n`;
+}
+
+/** `…` stands for anything within a line. */
 function patternOf(prints: string): RegExp {
   const escaped = prints.trim().replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
-  return new RegExp(`^${escaped.replaceAll('…', '[^]*')}$`);
+  return new RegExp(`^${escaped.replaceAll('…', '[^\\n]*')}$`);
 }
 
 let folder: string;
@@ -47,11 +76,15 @@ let service: ServiceHarness;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'holdpoint-recipes-'));
   artifact = await makeArtifact({ folder });
-  await writeFile(
-    join(folder, 'holdpoint'),
-    `#!/bin/sh\nexec '${process.execPath}' '${await builtCommand()}' "$@"\n`,
-  );
-  await chmod(join(folder, 'holdpoint'), 0o755);
+  const programs = {
+    holdpoint: `exec '${process.execPath}' '${await builtCommand()}' "$@"`,
+    backup: 'exec holdpoint holds --json > /dev/null',
+    'kiosk-selftest': 'exit 0',
+  };
+  for (const [name, text] of Object.entries(programs)) {
+    await writeFile(join(folder, name), `#!/bin/sh\n${text}\n`);
+    await chmod(join(folder, name), 0o755);
+  }
   service = await ServiceHarness.create({
     points: { ArtifactInstall_Enter: ASK, ArtifactCommit_Enter: ASK },
     holdpointConf: { Health: { checkers: ['kiosk-app'], deadline: 120 } },
@@ -68,10 +101,11 @@ afterAll(async () => {
 describe('docs/recipes.md', { timeout: 120_000 }, () => {
   it('does what it says, block after block', async () => {
     const recipes = recipesOf(await readFile(DOCUMENT, 'utf8'));
-    expect(recipes.length).toBeGreaterThan(20);
+    expect(recipes.length).toBeGreaterThan(35);
     const script = recipes.map((recipe) => `${recipe.script}printf '%s\\n' '${MARK}'\n`).join('');
     const path = join(folder, 'recipes.sh');
-    await writeFile(path, `set -e\n${script}`);
+    // What a block leaves running in the background ends with the shell.
+    await writeFile(path, `set -e -o pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n${script}`);
     const { stdout, stderr, status } = await runTool(
       'bash',
       [path],
@@ -81,6 +115,7 @@ describe('docs/recipes.md', { timeout: 120_000 }, () => {
         DBUS_SYSTEM_BUS_ADDRESS: service.bus.address,
         PATH: `${folder}:/usr/bin:/bin`,
         ARTIFACT: artifact,
+        TMPDIR: folder,
       },
     );
     const outputs = stdout.split(`${MARK}\n`);
@@ -91,9 +126,9 @@ describe('docs/recipes.md', { timeout: 120_000 }, () => {
     expect(status).toBe(0);
     for (const [index, { line, prints }] of recipes.entries()) {
       if (prints === null) continue;
-      expect(`line ${line}: ${outputs[index]?.trim() ?? ''}`).toMatch(
-        new RegExp(`^line ${line}: ${patternOf(prints).source.slice(1)}`),
-      );
+      expect
+        .soft(`line ${line}: ${outputs[index]?.trim() ?? ''}`)
+        .toMatch(new RegExp(`^line ${line}: ${patternOf(prints).source.slice(1)}`));
     }
   });
 });
