@@ -12,7 +12,7 @@ import {
   type Subscription,
 } from 'rxjs';
 import { decide, type Command } from '../core/command.ts';
-import type { Effect } from '../core/effect.ts';
+import { isFreeOfTheStore, type Effect } from '../core/effect.ts';
 import { failureOf, UpdateError } from '../core/errors.ts';
 import type { EventBody, UpdateEvent } from '../core/event.ts';
 import { refuse, RefusedCall } from '../core/refusal.ts';
@@ -110,7 +110,7 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
           log.error('The state could not be stored on the way back either', { err: again });
         });
       }
-      const kept = retreat.state === moved.state ? moved.effects : moved.effects.filter(isOnlyTold);
+      const kept = retreat.state === moved.state ? moved.effects : moved.effects.filter(isFreeOfTheStore);
       return { state: retreat.state, effects: [...kept, ...retreat.effects] };
     }
   }
@@ -253,13 +253,6 @@ function isClientRequest({ kind }: UpdateEvent): boolean {
     default:
       return false;
   }
-}
-
-/** Effects that still hold when the step they came with could not be stored. */
-function isOnlyTold({ kind }: Effect): boolean {
-  return ['announce', 'logDeployment', 'openDeploymentLog', 'closeDeploymentLog', 'disarmTimer'].includes(
-    kind,
-  );
 }
 
 /** The one line in the log for each transition. */

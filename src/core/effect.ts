@@ -122,3 +122,23 @@ export type Effect =
   | { readonly kind: 'announce'; readonly notice: Notice };
 
 export type EffectKind = Effect['kind'];
+
+/**
+ * Effects that are carried out although the step they came with could not be stored and is left again: they tell what
+ * has happened, or follow what is remembered of others (who holds, what runs out when). Nothing that acts on the device.
+ */
+const FREE_OF_THE_STORE: ReadonlySet<EffectKind> = new Set<EffectKind>([
+  'announce',
+  'logDeployment',
+  'openDeploymentLog',
+  'closeDeploymentLog',
+  'disarmTimer',
+  'watchHolder',
+  'unwatchHolder',
+  'setAlarm',
+  'unwatchConditions',
+]);
+
+export function isFreeOfTheStore({ kind }: Effect): boolean {
+  return FREE_OF_THE_STORE.has(kind);
+}

@@ -5,7 +5,7 @@
 import { decide, type Command } from '../../src/core/command.ts';
 import type { UnmetCondition } from '../../src/core/control/condition.ts';
 import type { DecisionEntry } from '../../src/core/control/journal.ts';
-import type { Effect, Notice, ServerStatus } from '../../src/core/effect.ts';
+import { isFreeOfTheStore, type Effect, type Notice, type ServerStatus } from '../../src/core/effect.ts';
 import type { Failure } from '../../src/core/errors.ts';
 import type { EventBody, UpdateEvent } from '../../src/core/event.ts';
 import type { HoldPoint } from '../../src/core/hold-point.ts';
@@ -312,7 +312,7 @@ export class FlowSimulator {
       });
       const retreat = transition(moved.state, failed);
       if (retreat.state !== moved.state) this.#save(retreat.state);
-      const kept = retreat.state === moved.state ? effects : effects.filter(isOnlyTold);
+      const kept = retreat.state === moved.state ? effects : effects.filter(isFreeOfTheStore);
       state = retreat.state;
       effects = [...kept, ...retreat.effects];
     }
@@ -524,8 +524,4 @@ export function isFinal(status: ServerStatus): boolean {
 
 function isClientRequest({ kind }: UpdateEvent): boolean {
   return /Requested$|Given$|^UpdatesSwitched$|^Hold(Added|Refreshed|Released)$|^HealthReported$/.test(kind);
-}
-
-function isOnlyTold({ kind }: Effect): boolean {
-  return /^announce$|DeploymentLog$|^logDeployment$|^disarmTimer$/.test(kind);
 }
