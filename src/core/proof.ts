@@ -24,13 +24,13 @@ export function recordDecision(
     seconds: facts.seconds ?? 0,
     comment: facts.comment ?? '',
   };
-  change(draft, {
-    journal: { lastSeq: entry.seq, unwritten: [...journal.unwritten, entry].slice(-MAX_UNWRITTEN) },
-  });
+  const unwritten = [...journal.unwritten, entry].slice(-MAX_UNWRITTEN);
+  change(draft, { journal: { lastSeq: entry.seq, unwritten } });
   if (deployment) {
     changeDeployment(draft, { decisions: [...deployment.decisions, entry].slice(-DECISIONS_KEPT) });
   }
-  order(draft, { kind: 'writeJournal', entries: [entry] });
+  // With those that an earlier write has failed: the file is always without gaps, and has no entry twice.
+  order(draft, { kind: 'writeJournal', entries: unwritten });
 }
 
 export function forgetWritten(draft: Draft, seq: number): void {
