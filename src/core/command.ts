@@ -19,6 +19,7 @@ import {
   decideReleaseHold,
 } from './command-holds.ts';
 import { decideSnooze, isSnoozed, snoozeLeft } from './command-snooze.ts';
+import type { HoldPoint } from './hold-point.ts';
 import { refuse, type Refusal } from './refusal.ts';
 import type { FlowStep, RebootMode, UpdateState } from './state.ts';
 import { FLOW, isFinalReport } from './transition-table.ts';
@@ -163,14 +164,19 @@ function decideContinue(state: UpdateState, command: Extract<Command, { kind: 'C
       kind: 'accepted',
       event: { ...callerOf(command), kind: 'ContinueGiven', ticket, comment, waiver, rebootMode },
       reply: (after) => {
-        if (after.passedTickets.includes(ticket)) return 'proceeding';
+        if (passedPointOf(after, ticket) !== null) return 'proceeding';
         return after.wait?.ticket === ticket ? 'recorded' : staleTicket();
       },
     };
   }
   // The reply to the first call may have been lost: the same question gets the same answer.
-  if (state.passedTickets.includes(ticket)) return { kind: 'answered', reply: 'proceeding' };
+  if (passedPointOf(state, ticket) !== null) return { kind: 'answered', reply: 'proceeding' };
   return refused(staleTicket());
+}
+
+/** The point that was passed by this ticket since the service started; null = it was by none, or long ago. */
+export function passedPointOf({ passedTickets }: UpdateState, ticket: string): HoldPoint | null {
+  return passedTickets.find((passed) => passed.ticket === ticket)?.point ?? null;
 }
 
 function wrongRebootMode(state: UpdateState, mode: RebootMode | null): Refusal | null {

@@ -253,6 +253,12 @@ export interface Wait {
   readonly isContinued?: true;
 }
 
+/** A ticket by which a point was passed. */
+export interface PassedTicket {
+  readonly ticket: string;
+  readonly point: HoldPoint;
+}
+
 /** What is being found out, or has been, for the decision at the gate the update is at. */
 export interface GateVisit {
   readonly point: HoldPoint;
@@ -344,7 +350,7 @@ export interface UpdateState {
   readonly controlMaps: MapPool;
   readonly journal: Journal;
   /** Tickets of this run whose point was passed by them: a repeated Continue is answered the same. */
-  readonly passedTickets: readonly string[];
+  readonly passedTickets: readonly PassedTicket[];
   readonly progress: Progress;
   /** Newest first. The first entry is the last result, unless a deployment has started since. */
   readonly history: readonly HistoryEntry[];

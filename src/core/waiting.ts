@@ -238,7 +238,10 @@ function pass(
     carriedWait: { point, spentMs, snoozedMs, notice: present.notice },
   });
   if (present.isContinued === true && present.ticket !== '') {
-    const passed = [present.ticket, ...draft.state.passedTickets].slice(0, PASSED_TICKETS_KEPT);
+    const passed = [{ ticket: present.ticket, point }, ...draft.state.passedTickets].slice(
+      0,
+      PASSED_TICKETS_KEPT,
+    );
     change(draft, { passedTickets: passed });
   }
   const person = cause?.kind === 'person' ? cause : null;

@@ -14,6 +14,8 @@ import { ServiceHarness } from '../support/service.ts';
  * may, and is told by the name of an action what it may not; by the table alone, and by polkit.
  */
 const POINTS = { ArtifactInstall_Enter: ASK, ArtifactCommit_Enter: ASK };
+/** Without any right. */
+const STRANGER = { uid: 2, gids: [2] };
 const KIOSK_RULE = { users: [OTHER.uid], actions: ['continue'], points: ['ArtifactInstall_Enter'] };
 
 let folder: string;
@@ -38,7 +40,10 @@ async function drive(
   refusals: Readonly<Record<string, readonly [error: string, action: string]>>,
 ): Promise<void> {
   const service = await ServiceHarness.create({ bus, points: POINTS, holdpointConf: { Access: access } });
-  const kiosk = await BusCaller.start(bus.address, OTHER);
+  const [kiosk, stranger] = await Promise.all([
+    BusCaller.start(bus.address, OTHER),
+    BusCaller.start(bus.address, STRANGER),
+  ]);
   const main = 'io.holdpoint.Update1';
   const call = (member: string, args: string): Promise<Outcome> => {
     const dot = member.lastIndexOf('.');
@@ -84,6 +89,18 @@ async function drive(
       reply: "('proceeding',)",
     });
 
+    // Its reply may have been lost: the same question gets the same answer, though the update has gone on.
+    const used = String(again['WaitTicket']);
+    await service.waitAt('ArtifactCommit_Enter');
+    expect(await call('Continue', `('${used}',)`)).toMatchObject({ reply: "('proceeding',)" });
+    expect((await call('ContinueFull', `('${used}', {'override': <true>})`)).error).toBe(
+      refusals['ContinueFull']?.[0],
+    );
+    // Whoever had no right to that point gets none by a ticket that everybody could read there.
+    const theirs = await stranger.call({ interface: main, member: 'Continue', args: `('${used}',)` });
+    expect(theirs.error).toBe(DENIED);
+    expect(theirs.message).toContain('[action=io.holdpoint.update1.continue]');
+
     const last = String((await service.waitAt('ArtifactCommit_Enter'))['WaitTicket']);
     expect(await canContinue()).toBe("('no',)");
     expect(await call('Continue', `('${last}',)`)).toMatchObject({
@@ -94,7 +111,7 @@ async function drive(
     await service.release('ArtifactCommit_Enter');
     expect((await service.waitForEnd())['LastResult']).toBe('success');
   } finally {
-    await kiosk.vanish();
+    await Promise.all([kiosk.vanish(), stranger.vanish()]);
     await service.dispose();
   }
 }

@@ -38,6 +38,7 @@ export const CALM_CONTEXT: AccessContext = {
   artifactName: 'release-2',
   hold: () => null,
   isSignatureRequired: true,
+  passedPoint: () => null,
 };
 
 const EMPTY_VALUES: Readonly<Record<string, unknown>> = {

@@ -11,6 +11,8 @@ import type { Variant, VariantMap } from './values.ts';
 export interface AccessContext {
   /** Where the update waits; '' = nowhere. */
   readonly point: string;
+  /** The point that was passed by a ticket; null = no known one was. */
+  readonly passedPoint: (ticket: string) => string | null;
   /** '' = none. */
   readonly deploymentId: string;
   readonly artifactName: string;
@@ -59,12 +61,22 @@ export function presentNeed(action: AccessAction, point: string): ActionNeed {
   return { kind: 'action', action, points: point === '' ? [] : [point], holdId: '' };
 }
 
+/**
+ * Consent is to the point its ticket stands for: to repeat a Continue that has passed a point takes the right to that
+ * point, not to where the update has got to since. Any other ticket is about the present wait.
+ */
+function pointOf({ args }: Question, { point, passedPoint }: AccessContext): string {
+  return passedPoint(String(args[0])) ?? point;
+}
+
+const continuePlain: Rule = (question, context) => presentNeed('continue', pointOf(question, context));
+
 const everyone: Rule = () => EVERYONE;
 
 /** Whoever may only go on must not override by an option. Anything but a plain "false" counts as asking for it. */
-const continueFull: Rule = ({ args }, { point }) => {
-  const override = (args[1] as VariantMap | undefined)?.get('override');
-  return presentNeed(isOff(override) ? 'continue' : 'override', point);
+const continueFull: Rule = (question, context) => {
+  const override = (question.args[1] as VariantMap | undefined)?.get('override');
+  return presentNeed(isOff(override) ? 'continue' : 'override', pointOf(question, context));
 };
 
 function isOff(option: Variant | undefined): boolean {
@@ -101,7 +113,7 @@ const NEEDS: Readonly<Record<string, Rule>> = {
   [`${PEER}.Ping`]: everyone,
   [`${PEER}.GetMachineId`]: everyone,
 
-  [`${MAIN}.Continue`]: atPresentPoint('continue'),
+  [`${MAIN}.Continue`]: continuePlain,
   [`${MAIN}.ContinueFull`]: continueFull,
   [`${MAIN}.Snooze`]: atPresentPoint('continue'),
   [`${MAIN}.EndSnooze`]: atPresentPoint('continue'),

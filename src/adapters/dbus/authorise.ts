@@ -241,6 +241,7 @@ export function rootOrReading(request: AuthorisationRequest): Promise<Verdict> {
 
 const NO_CONTEXT: AccessContext = {
   point: '',
+  passedPoint: () => null,
   deploymentId: '',
   artifactName: '',
   hold: () => null,

@@ -243,6 +243,11 @@ const history = v.object({
   decisions: v.array(decision),
 });
 
+/** Without their points as they once were: they die at the start that follows anyhow. */
+const passedTickets = v.pipe(
+  v.array(v.union([v.string(), v.object({ ticket: v.string(), point })])),
+  v.transform((all) => all.flatMap((one) => (typeof one === 'string' ? [] : [one]))),
+);
 const state: v.GenericSchema<unknown, UpdateState> = v.object({
   serial: count,
   settings: v.object({
@@ -272,7 +277,7 @@ const state: v.GenericSchema<unknown, UpdateState> = v.object({
   holds: v.array(hold),
   controlMaps: v.array(controlMap),
   journal: v.object({ lastSeq: count, unwritten: v.array(decision) }),
-  passedTickets: strings,
+  passedTickets,
   progress: v.object({
     overall: v.number(),
     step: v.number(),

@@ -109,7 +109,8 @@ export function mapBlocking(map: PooledMap, key: string, now: Now, point: string
       sinceWallMs: map.setWallMs,
       details: { 'map-id': map.id, priority: map.priority, origin: map.origin },
     },
-    end: map.isExpired ? null : { inMs: Math.max(0, map.expiresBootMs - now.bootMs), leadsTo },
+    // An expired map never pauses: `on_map_expire` knows no such word.
+    end: { inMs: Math.max(0, map.expiresBootMs - now.bootMs), leadsTo },
   };
 }
 

@@ -3,12 +3,13 @@ import { MAP_POINTS } from '../../../src/core/control/control-map.ts';
 import type { EventBody } from '../../../src/core/event.ts';
 import { holdAdded, LOCAL_MAP_ID, unmetCondition } from '../flow-events.ts';
 import { demand } from './core.ts';
-import { afterStart, elapse, LIMITS, type FactHold, type Facts } from './facts.ts';
+import { afterStart, elapse, judgeNaively, LIMITS, type FactHold, type Facts } from './facts.ts';
 import {
   ask,
   drive,
   fire,
   idOf,
+  later,
   offer,
   ring,
   serverMap,
@@ -118,7 +119,7 @@ const abort: Action = (world) => {
   return next && withFacts(next, { endedBy: 'person' });
 };
 
-function holds(client: 'A' | 'B', wish: Partial<FactHold>, id: string): Action {
+function holds(client: 'A' | 'B', wish: Partial<FactHold>, id: string, isForThis = false): Action {
   return (world) => {
     const { facts, gate } = world;
     const isTimed = (wish.timeoutMs ?? 0) > 0;
@@ -134,6 +135,7 @@ function holds(client: 'A' | 'B', wish: Partial<FactHold>, id: string): Action {
       appId: wish.appId ?? '',
       action: wish.says ?? 'pause',
       priority: wish.priority ?? 0,
+      deploymentId: isForThis ? idOf(world.deployments - 1) : '',
     });
     const { next, reply } = ask(world, { ...event, kind: 'AddHold' });
     demand(reply === (adopted?.id ?? id), () => `the hold is called ${reply}`);
@@ -150,6 +152,7 @@ function holds(client: 'A' | 'B', wish: Partial<FactHold>, id: string): Action {
       leftMs: isTimed ? (wish.timeoutMs ?? 0) : null,
       runs: 'while-waiting',
       isExpired: false,
+      isForThis,
     };
     return withFacts(next, { holds: [...facts.holds.filter((one) => one.id !== reply), hold] });
   };
@@ -184,17 +187,17 @@ const holderGone: Action = (world) => {
   });
 };
 
-function mapSet(action: string, onMapExpire: string, priority: number): Action {
+function mapSet(action: string, onMapExpire: string, priority: number, afterwards = action): Action {
   return (world) => {
     const { gate, facts } = world;
-    const rule = action === '' ? {} : { action, on_map_expire: onMapExpire };
+    const rule = action === '' ? {} : { action, on_map_expire: onMapExpire, on_action_executed: afterwards };
     const isKnown = (MAP_POINTS as readonly string[]).includes(gate.point);
     const states = { [isKnown ? gate.point : 'ArtifactInstall_Enter']: rule };
     const text = JSON.stringify({ id: LOCAL_MAP_ID, priority, states });
     const { next } = ask(world, { ...CLIENTS.B, kind: 'SetControlMap', text });
     if (next === null) return null;
     const key = `${LOCAL_MAP_ID}/${priority}`;
-    const map = { key, priority, says: action, saysExpired: onMapExpire, leftMs: LIMITS.mapMs };
+    const map = { key, priority, says: action, afterwards, saysExpired: onMapExpire, leftMs: LIMITS.mapMs };
     const others = facts.maps.filter((one) => one.key !== key);
     if (action === '') return withFacts(next, { maps: others });
     return withFacts(next, { maps: [...others, { ...map, isExpired: false, isServers: false }] });
@@ -206,17 +209,32 @@ function time(isAlarmFirst: boolean): Action {
   return (world) => {
     const due = Math.min(world.timer?.dueMs ?? Infinity, world.alarmMs ?? Infinity);
     if (due === Infinity) return null;
-    const later = wait(world, Math.max(0, due - world.bootMs));
-    const next = isAlarmFirst ? (ring(later) ?? fire(later)) : (fire(later) ?? ring(later));
+    const now = wait(world, Math.max(0, due - world.bootMs));
+    const next = isAlarmFirst ? (ring(now) ?? fire(now)) : (fire(now) ?? ring(now));
     return next && settle(silenceWhenDue(next));
   };
 }
 
 /** Time passes and nothing rings: the event that comes next finds out what has run out. */
-export function wait(world: World, ms: number): World {
-  const facts = elapse(world.facts, ms, world.state.wait !== null);
-  return { ...world, bootMs: world.bootMs + ms, wallMs: world.wallMs + ms, facts };
+function wait(world: World, ms: number): World {
+  return { ...later(world, ms), facts: elapse(world.facts, ms, isWaiting(world)) };
 }
+
+/**
+ * By the facts. While it is being found out what the decision needs, at most a minute for the conditions, nobody is
+ * asked and nothing is waited for, so that it counts for nobody: design/dbus-api.md section 2 "Expiry is counted while
+ * waiting".
+ */
+function isWaiting(world: World): boolean {
+  return isAtGate(world) && judgeNaively(world.facts, world.gate).kind === 'wait';
+}
+
+/** Half of the time until something is due, in which nothing happens. */
+const someTime: Action = (world) => {
+  const due = Math.min(world.timer?.dueMs ?? Infinity, world.alarmMs ?? Infinity);
+  const ms = Math.floor((due - world.bootMs) / 2);
+  return due === Infinity || ms < 1 ? null : { ...wait(world, ms), effects: [] };
+};
 
 function silenceWhenDue(world: World): World {
   const { window, silentInMs } = world.facts;
@@ -266,11 +284,23 @@ function conditions(window: 'open' | 'closed' | 'frozen'): Action {
   };
 }
 
+/** Many moments go on from the same stored one. */
+const READ = new WeakMap<World['state'], World['state']>();
+
+/** As it comes back from a file. */
+function fromFile(stored: World['state']): World['state'] {
+  const known = READ.get(stored);
+  if (known) return known;
+  const read = JSON.parse(JSON.stringify(stored)) as World['state'];
+  READ.set(stored, read);
+  return read;
+}
+
 function starts(reboots: boolean): Action {
   return (world) => {
     const { stored, gate, settings } = world;
     const boots = world.boots + (reboots ? 1 : 0);
-    const elapsed = reboots ? world.facts : elapse(world.facts, LIMITS.downMs, stored.wait !== null);
+    const elapsed = reboots ? world.facts : elapse(world.facts, LIMITS.downMs, isWaiting(world));
     // No map runs out while nobody is there to see it: each gets its time anew (spec/update-control.md 3.1).
     const before = { ...elapsed, maps: world.facts.maps };
     const lostMs = reboots && stored.wait ? world.facts.waitedMs - stored.wait.waitedMs : 0;
@@ -280,8 +310,7 @@ function starts(reboots: boolean): Action {
       boots,
       bootMs: reboots ? 1_000 : world.bootMs + LIMITS.downMs,
       wallMs: world.wallMs + LIMITS.downMs,
-      // As it comes back from a file.
-      state: JSON.parse(JSON.stringify(stored)) as World['state'],
+      state: fromFile(stored),
       facts: afterStart(before, gate, { reboots, lostMs }),
     };
     const started = take(down, startOf({ boots, settings }));
@@ -318,6 +347,7 @@ function fetched(answer: 'pause' | 'force_continue' | 'failed' | 'gone'): Action
       key: `${idOf(world.deployments - 1)}/0`,
       priority: 0,
       says: answer,
+      afterwards: answer,
       saysExpired: answer === 'pause' ? 'fail' : answer,
       leftMs: LIMITS.mapMs,
       isExpired: false,
@@ -363,7 +393,7 @@ export const MAIN_ACTIONS: Readonly<Record<string, Action>> = {
   abort,
   'A holds': holds('A', { appId: 'org.example.kiosk', onExpire: 'fail' }, 'aaaaaaaaaaaa'),
   'A is gone': holderGone,
-  'B sets a map': mapSet('pause', 'continue', 0),
+  'B sets a map': mapSet('pause', 'continue', 0, 'continue'),
   'time passes': time(false),
   'the server cancels': cancel,
   'the server replaces it': replace,
@@ -375,6 +405,7 @@ export const MAIN_ACTIONS: Readonly<Record<string, Action>> = {
 
 export const MORE_ACTIONS: Readonly<Record<string, Action>> = {
   'time passes, alarm first': time(true),
+  'some time passes': someTime,
   unsnooze,
   'A holds without app id': holds('A', {}, 'bbbbbbbbbbbb'),
   'B holds for a time, then goes on': holds(
@@ -391,13 +422,14 @@ export const MORE_ACTIONS: Readonly<Record<string, Action>> = {
     'B',
     { timeoutMs: 900_000, onExpire: 'keep-waiting' },
     'eeeeeeeeeeee',
+    true,
   ),
   'B wants it to fail': holds('B', { timeoutMs: 900_000, says: 'fail', priority: -2 }, 'ffffffffffff'),
   'B releases': release,
   'B refreshes': refresh,
   'B sets a map that fails': mapSet('pause', 'fail', 1),
-  'B sets a map that forces': mapSet('force_continue', 'continue', 2),
-  'B sets a map that fails at once': mapSet('fail', 'fail', -3),
+  'B sets a map that forces': mapSet('force_continue', 'continue', 2, 'pause'),
+  'B sets a map that fails at once': mapSet('fail', 'fail', -3, 'continue'),
   'B takes the map back': mapSet('', '', 0),
   'B takes the forcing map back': mapSet('', '', 2),
   'C continues now': continues('C', 'now'),

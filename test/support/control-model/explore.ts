@@ -2,6 +2,7 @@
 import type { UpdateState } from '../../../src/core/state.ts';
 import type { Action } from './actions.ts';
 import { Violation, type Core } from './core.ts';
+import { afterPassage, asking } from './facts.ts';
 import { checkMoment, checkStep, isAtGate } from './invariants.ts';
 import { arrive, type GateOptions, type World } from './world.ts';
 
@@ -28,7 +29,7 @@ interface Node {
 /** Every interleaving of the actions up to the depth; moments that look alike are gone on from once. */
 export function explore(core: Core, options: ExploreOptions): Explored {
   const { gate, actions, depth, maxTransitions = Infinity } = options;
-  const first = arrive(core, gate);
+  const first = asked(arrive(core, gate)) as World;
   check('', () => checkStep(first, first));
   check('', () => checkMoment(first));
   const seen = new Set([keyOf(first)]);
@@ -39,11 +40,11 @@ export function explore(core: Core, options: ExploreOptions): Explored {
     for (const { world, path } of frontier) {
       for (const [name, action] of Object.entries(actions)) {
         const here = `${path} → ${name}`;
-        const reached = check(here, () => action(world));
+        const reached = check(here, () => asked(action(world)));
         if (reached === null) continue;
         transitions += 1;
         check(here, () => checkStep(world, reached));
-        const after = behind(reached);
+        const after = behind(world, reached);
         if (transitions >= maxTransitions) return { states: seen.size, transitions, isExhausted: false };
         const key = keyOf(after);
         if (seen.has(key)) continue;
@@ -64,7 +65,7 @@ export function wander(
 ): number {
   const { gate, runs, random } = options;
   const actions = Object.entries(options.actions);
-  const first = arrive(core, gate);
+  const first = asked(arrive(core, gate)) as World;
   let events = 0;
   for (let run = 0; run < runs; run += 1) {
     let world = first;
@@ -75,17 +76,15 @@ export function wander(
       // The more final it is, the rarer; else no run would be long.
       if (/abort|cancels|forgotten|fails at once|wants it to fail|says failed/.test(name) && random() < 0.8)
         continue;
-      // How much of a long silence of the conditions was waiting is told to the second by waits.test.ts, not here.
-      if (name.startsWith('time passes') && world.state.visit?.unmet === null) continue;
       const here = `${path} → ${name}`;
       const before = world;
-      const reached = check(here, () => action(before));
+      const reached = check(here, () => asked(action(before)));
       if (reached === null) continue;
       left -= 1;
       events += 1;
       path = here;
       check(path, () => checkStep(before, reached));
-      const after = behind(reached);
+      const after = behind(before, reached);
       if (random() < 0.05) check(path, () => checkMoment(after));
       world = isWorthGoingOn(after) ? after : first;
       if (world === first) path = `${path} → (another deployment)`;
@@ -94,9 +93,16 @@ export function wander(
   return events;
 }
 
+function asked(world: World | null): World | null {
+  return world && { ...world, facts: asking(world.facts, world.gate) };
+}
+
 /** A gate that was passed all the same ends a snooze, also for those who come back to it by a crash. */
-function behind(world: World): World {
-  return isAtGate(world) ? world : { ...world, facts: { ...world.facts, snoozeLeftMs: null } };
+function behind(before: World, world: World): World {
+  const { facts } = world;
+  return !isAtGate(before) || isAtGate(world) || facts.endedBy !== ''
+    ? world
+    : { ...world, facts: afterPassage(facts) };
 }
 
 /** Behind a gate only what leads back to it is of interest here. */

@@ -33,6 +33,8 @@ export interface FactHold {
   readonly leftMs: number | null;
   readonly runs: 'always' | 'while-waiting';
   readonly isExpired: boolean;
+  /** Only for the deployment under way. */
+  readonly isForThis: boolean;
 }
 
 export interface FactMap {
@@ -43,6 +45,8 @@ export interface FactMap {
   readonly leftMs: number;
   readonly isExpired: boolean;
   readonly isServers: boolean;
+  /** What it says once it has been asked and the update has gone on. */
+  readonly afterwards: string;
 }
 
 export interface Facts {
@@ -62,6 +66,8 @@ export interface Facts {
   readonly snoozeTotalMs: number;
   readonly waitedMs: number;
   readonly snoozedMs: number;
+  /** Keys of the maps that have been asked since the update came to the gate. */
+  readonly asked: readonly string[];
   readonly refresh: 'none' | 'first' | 'failing';
   readonly failures: number;
   /** The person or the server who has ended it. */
@@ -91,6 +97,7 @@ export const NO_FACTS: Facts = {
   snoozeTotalMs: 0,
   waitedMs: 0,
   snoozedMs: 0,
+  asked: [],
   refresh: 'none',
   failures: 0,
   endedBy: '',
@@ -104,7 +111,7 @@ export type Judgement =
       readonly isForced: boolean;
       readonly hasExpired: boolean;
     }
-  | { readonly kind: 'fail' }
+  | { readonly kind: 'fail'; readonly reason: string; readonly checker: string }
   | { readonly kind: 'wait'; readonly who: readonly string[] };
 
 export function judgeNaively(facts: Facts, gate: Gate): Judgement {
@@ -115,12 +122,18 @@ export function judgeNaively(facts: Facts, gate: Gate): Judgement {
   const loud = voices.filter(({ says }) => says !== 'continue');
   const top = Math.max(...loud.map(({ priority }) => priority));
   const deciding = loud.filter(({ priority }) => priority === top);
-  if (deciding.some(({ says }) => says === 'fail')) return { kind: 'fail' };
+  const refusing = deciding.filter(({ says }) => says === 'fail');
+  if (refusing.length > 0) {
+    const first = refusing.find(({ id }) => id.startsWith('map:')) ?? refusing[0];
+    return { kind: 'fail', reason: first?.why ?? '', checker: '' };
+  }
   const isHeld = deciding.some(({ says }) => says === 'pause');
   const isForced = deciding.length > 0 && !isHeld;
 
   const isProven = !gate.hasHealth || point !== 'ArtifactCommit_Enter' || facts.health === 'ok';
-  if (!isProven && (facts.health === 'failed' || facts.waitedMs >= LIMITS.healthMs)) return { kind: 'fail' };
+  if (!isProven && facts.health === 'failed')
+    return { kind: 'fail', reason: 'health-failed', checker: 'app' };
+  if (!isProven && facts.waitedMs >= LIMITS.healthMs) return overdue;
 
   const isAsked = settings.consent === 'required' && facts.consentUid === null;
   const askedMs = facts.waitedMs - facts.snoozedMs;
@@ -157,15 +170,41 @@ export function judgeNaively(facts: Facts, gate: Gate): Judgement {
       hasExpired: isSilenceYes,
     };
   }
-  if (isTimedOut && settings.onExpire === 'fail' && !isOverridden) return { kind: 'fail' };
+  if (isTimedOut && settings.onExpire === 'fail' && !isOverridden) {
+    return { kind: 'fail', reason: 'consent-expired', checker: '' };
+  }
   if (settings.ceilingSeconds > 0 && facts.waitedMs >= settings.ceilingSeconds * 1000) {
-    if (settings.onCeiling === 'fail' || !isProven) return { kind: 'fail' };
+    if (!isProven) return overdue;
+    if (settings.onCeiling === 'fail') return { kind: 'fail', reason: 'ceiling-reached', checker: '' };
     return { kind: 'pass', reasons: ['ceiling-reached'], isForced: false, hasExpired: true };
   }
   return { kind: 'wait', who: who.sort() };
 }
 
+const overdue = { kind: 'fail', reason: 'health-overdue', checker: '' } as const;
+
+/** The maps down to the priority that decides are asked by every look at the gate; by an override, all are. */
+export function asking(facts: Facts, { point }: Gate): Facts {
+  if (facts.window === 'unknown' || facts.refresh === 'first') return facts;
+  if (['Download_Enter', 'ArtifactRollbackReboot_Enter'].includes(point)) return facts;
+  const isOverridden = facts.waivers.some((one) => one.startsWith('override'));
+  const loud = voicesOf(facts, point).filter(({ says }) => says !== 'continue');
+  const top = isOverridden ? -Infinity : Math.max(...loud.map(({ priority }) => priority));
+  const asked = facts.maps.filter(({ priority }) => loud.length === 0 || priority >= top);
+  return { ...facts, asked: [...new Set([...facts.asked, ...asked.map(({ key }) => key)])] };
+}
+
+/** The update has gone on: who was asked says from now on what it wanted to say then. */
+export function afterPassage(facts: Facts): Facts {
+  const maps = facts.maps.map((map) =>
+    facts.asked.includes(map.key) ? { ...map, says: map.afterwards } : map,
+  );
+  return { ...facts, snoozeLeftMs: null, maps };
+}
+
 interface Voice {
+  /** What a refusal of it is called. */
+  readonly why: string;
   readonly id: string;
   readonly priority: number;
   readonly says: string;
@@ -176,11 +215,13 @@ function voicesOf(facts: Facts, point: HoldPoint): readonly Voice[] {
   return [
     ...facts.holds.map(({ id, priority, says, isExpired, onExpire }) => ({
       id: `hold:${id}`,
+      why: isExpired ? 'hold-expired' : 'hold-fail',
       priority,
       says: isExpired && onExpire === 'fail' ? 'fail' : says,
     })),
     ...(knowsMaps ? facts.maps : []).map(({ key, priority, says, saysExpired, isExpired }) => ({
       id: `map:${key}`,
+      why: 'map-fail',
       priority,
       says: isExpired ? saysExpired : says,
     })),
@@ -236,7 +277,10 @@ export function afterStart(
     silentInMs: LIMITS.silenceMs,
     refresh: facts.maps.some(({ isServers }) => isServers) ? 'first' : 'none',
     failures: 0,
+    asked: [],
     waitedMs: facts.waitedMs - lostMs,
+    // Beginning and end of a snooze are stored: what was lost lies within it, or without.
+    snoozedMs: facts.snoozedMs - (facts.snoozeLeftMs === null ? 0 : lostMs),
     snoozeLeftMs: facts.snoozeLeftMs === null ? null : facts.snoozeLeftMs + lostMs,
     health: reboots ? 'none' : facts.health,
     maps: facts.maps.map((map) => ({ ...map, leftMs: LIMITS.bootMs })),

@@ -1,10 +1,10 @@
 /** What must be true of every moment, and of every step from one to the next. */
+import type { Details } from '../../../src/core/errors.ts';
 import { snapshotOf } from '../../../src/core/snapshot.ts';
 import { FLOW } from '../../../src/core/transition-table.ts';
-import { wait } from './actions.ts';
 import { demand } from './core.ts';
 import { judgeNaively, type Judgement } from './facts.ts';
-import { fire, ring, settle, take, type World } from './world.ts';
+import { fire, later, ring, settle, take, type World } from './world.ts';
 
 /** Whether the update stands at the gate; else it has passed it, or was ended. */
 export function isAtGate({ state, step }: World): boolean {
@@ -60,6 +60,9 @@ function checkGate(world: World, judgement: Judgement): void {
       `blockers are ${shown.join()}, should be ${who}: ${JSON.stringify([facts.holds.map(({ id, leftMs, isExpired, runs }) => [id.slice(0, 1), leftMs, isExpired, runs]), state.holds.map(({ id, remainingMs, isExpired, countdown }) => [id.slice(0, 1), remainingMs, isExpired, countdown])])}`,
   );
   if (present === null) return;
+  // That all of them are is seen by what they say afterwards.
+  const stray = visit?.askedMaps.map(String).find((key) => !facts.asked.includes(key));
+  demand(stray === undefined, () => `${stray} counts as asked`);
   demand(timer?.workId === state.workId, () => 'a wait without its timer');
   demand(openTicket === present.ticket, () => 'the ticket shown is not the one announced');
   demand(
@@ -89,7 +92,20 @@ function checkLeaving(before: World, world: World, judgement: Judgement): void {
     // It may have been passed before a crash that led back to it.
     const earlier = passageOf(before);
     demand(passage === earlier, () => 'a gate that was refused counts as passed');
-    demand(state.deployment?.failure !== null, () => 'it has ended without a reason');
+    const failure = state.deployment?.failure;
+    demand(failure != null, () => 'it has ended without a reason');
+    if (judgement.kind === 'fail' && facts.endedBy === '') {
+      const { reason, checker } = judgement;
+      const details: Details = failure?.details ?? {};
+      demand(details['reason'] === reason, () => `refused for ${details['reason']}, should be for ${reason}`);
+      demand(
+        details['checker'] === (checker === '' ? undefined : checker),
+        () => `refused by ${details['checker']}`,
+      );
+      demand(reason !== 'map-fail' || details['map-id'] !== undefined, () => 'refused by no map');
+      demand(!reason.startsWith('hold') || details['hold-id'] !== undefined, () => 'refused by no hold');
+      checkAdvance(world);
+    }
     return;
   }
   if (world.effects.length > 0 && passage?.reasons[0] === 'rebooted-by-hand') {
@@ -101,10 +117,31 @@ function checkLeaving(before: World, world: World, judgement: Judgement): void {
   if (passage === undefined || judgement.kind === 'fail') return;
   demand(judgement.kind === 'pass', () => `passed although it should ${JSON.stringify(judgement)}`);
   if (judgement.kind !== 'pass') return;
+  const end = world.effects.find(
+    (effect) => effect.kind === 'announce' && effect.notice.kind === 'WaitEnded',
+  );
+  if (end?.kind === 'announce' && end.notice.kind === 'WaitEnded') {
+    const { outcome } = end.notice;
+    const isForced = judgement.isForced && !judgement.hasExpired;
+    demand((outcome === 'forced') === isForced, () => `the outcome is ${outcome}`);
+    demand(!judgement.hasExpired || outcome === 'expired-continue', () => `the outcome is ${outcome}`);
+  }
+  checkAdvance(world);
   demand(
     passage.reasons.toSorted().join() === judgement.reasons.toSorted().join(),
     () => `passed for ${passage.reasons.join()}, should be for ${judgement.reasons.join()}`,
   );
+}
+
+/** `on_action_executed`, once for each passage, of the maps that were asked and of no other. */
+function checkAdvance({ state, facts, gate }: World): void {
+  for (const { key, says, afterwards } of facts.maps) {
+    const map = state.controlMaps.find((one) => `${one.id}/${one.priority}` === key);
+    const rule = Object.entries(map?.states ?? {}).find(([point]) => point === gate.point)?.[1];
+    const expected = facts.asked.includes(key) ? afterwards : says;
+    if (rule)
+      demand(rule.action === expected, () => `map ${key} says ${rule.action}, should say ${expected}`);
+  }
 }
 
 function passageOf({ state, gate }: World) {
@@ -146,8 +183,8 @@ function checkDeadTickets(world: World): void {
 /** The wall clock decides nothing here. */
 function checkClock(world: World): void {
   if (world.alarmMs === null && world.timer === null) return;
-  const later = Math.min(world.timer?.dueMs ?? Infinity, world.alarmMs ?? Infinity);
-  const due = wait(world, Math.max(0, later - world.bootMs));
+  const dueMs = Math.min(world.timer?.dueMs ?? Infinity, world.alarmMs ?? Infinity);
+  const due = later(world, Math.max(0, dueMs - world.bootMs));
   const [plain, ...stepped] = [0, 31_536_000_000, -31_536_000_000].map((stepMs) => {
     const next = settle(
       ring({ ...due, wallMs: due.wallMs + stepMs }) ?? fire({ ...due, wallMs: due.wallMs + stepMs }) ?? due,
@@ -175,8 +212,8 @@ function checkEnd(world: World): void {
       due <= deadlineBootMs,
       () => `nothing happens at the end of the wait, ${deadlineBootMs}, but at ${due}`,
     );
-    const later = wait(now, Math.max(0, due - now.bootMs));
-    now = settle(ring(later) ?? fire(later) ?? later);
+    const then = later(now, Math.max(0, due - now.bootMs));
+    now = settle(ring(then) ?? fire(then) ?? then);
   }
   demand(!isAtGate(now), () => 'the wait outlives its end');
   demand(now.bootMs === deadlineBootMs, () => `it ended at ${now.bootMs}, said was ${deadlineBootMs}`);

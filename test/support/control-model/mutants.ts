@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
-import { parseAst } from 'vite';
+import { parseAst } from 'vitest/node';
 import type { Core } from './core.ts';
 
 const CORE = fileURLToPath(new URL('../../../src/core/', import.meta.url));
@@ -100,6 +100,7 @@ export async function loadMutant({ file, source }: Mutant): Promise<Core> {
       stdin: {
         contents: [
           "export { decide } from './command.ts';",
+          "export { decideGate } from './control/gate.ts';",
           "export { needsSaving, transition } from './transition.ts';",
         ].join('\n'),
         resolveDir: CORE,

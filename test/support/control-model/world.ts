@@ -117,6 +117,7 @@ export function offer(idle: World, hasServerMap: boolean): World {
           key: `${idOf(idle.deployments)}/0`,
           priority: 0,
           says: 'pause',
+          afterwards: 'pause',
           saysExpired: 'fail',
           leftMs: LIMITS.mapMs,
           isExpired: false,
@@ -127,7 +128,7 @@ export function offer(idle: World, hasServerMap: boolean): World {
   const facts: Facts = {
     ...NO_FACTS,
     isOff: idle.facts.isOff,
-    holds: idle.facts.holds.filter(({ isExpired }) => !isExpired),
+    holds: idle.facts.holds.filter(({ isExpired, isForThis }) => !isExpired && !isForThis),
     maps: [...idle.facts.maps.filter(({ isExpired, isServers }) => !isExpired && !isServers), ...maps],
     window: gate.hasConditions ? 'unknown' : 'open',
     refresh: hasServerMap ? 'first' : 'none',
@@ -194,8 +195,12 @@ function answers(world: World, effect: Effect, map: string | null): readonly Eve
     : goodAnswer(effect);
 }
 
+/** Together 32 digits. */
+const NONCE_BEGINS = '0'.repeat(24);
+const FIRST_NONCE = 0x1000_0001;
+
 function stamp(world: World, body: EventBody): UpdateEvent {
-  const nonce = (world.nonce + 1).toString(16).padStart(32, '0');
+  const nonce = NONCE_BEGINS + (FIRST_NONCE + world.nonce).toString(16);
   return { ...body, at: { wallMs: world.wallMs, bootMs: world.bootMs }, nonce };
 }
 
@@ -263,6 +268,11 @@ function carryOut(world: World, effect: Effect, nonce: string): World {
     default:
       return world;
   }
+}
+
+/** The clocks go on. */
+export function later(world: World, ms: number): World {
+  return { ...world, bootMs: world.bootMs + ms, wallMs: world.wallMs + ms };
 }
 
 /** Whatever is due by now happens. */

@@ -393,6 +393,7 @@ describe('whatever happens in whatever order', () => {
       {
         numRuns: Number(process.env['FC_RUNS'] ?? 150),
         ...(process.env['FC_SEED'] && { seed: Number(process.env['FC_SEED']) }),
+        ...(process.env['FC_PATH'] && { path: process.env['FC_PATH'] }),
       },
     );
   });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FLOW_STEPS, type FlowStep } from '../../../src/core/state.ts';
 import { FLOW } from '../../../src/core/transition-table.ts';
+import { holdAdded } from '../../support/flow-events.ts';
 import { DEPLOYMENT_ID, FlowSimulator, isFinal, SERVER_SETTINGS } from '../../support/flow-simulator.ts';
 import {
   alreadyInstalled,
@@ -147,5 +148,28 @@ describe('a store that fails', () => {
     simulator.runOut();
     expect(simulator.chain()).toMatch(/C C- CL$/);
     expect(outcomeOf(simulator)).toBe('ok');
+  });
+});
+
+describe('when a step cannot be stored', () => {
+  it('what is known of holders and of ends that are due is followed all the same', () => {
+    const simulator = reach('install-gate');
+    const bound = { ...holdAdded({ holdId: 'a'.repeat(12) }), kind: 'AddHold' } as const;
+    const timed = { ...bound, holdId: 'b'.repeat(12), timeoutSeconds: 1800 };
+    simulator.command(bound);
+    simulator.command({ ...timed, connection: 'bus/:1.8' });
+    const ticket = simulator.state.wait?.ticket ?? '';
+    expect(simulator.command({ kind: 'Continue', ticket, uid: 0, comment: '' })).toBe('recorded');
+    expect([...simulator.watchedHolders]).toEqual(['bus/:1.7']);
+    simulator.command({ kind: 'ReleaseHold', holdId: timed.holdId, uid: timed.uid, isOverride: true });
+    const alarm = simulator.alarmMs;
+
+    simulator.isStoreBroken = () => true;
+    simulator.dispatch({ kind: 'HolderVanished', connection: 'bus/:1.7' });
+    // The gate was open, and what lies behind it not begun without a record.
+    expect(simulator.state.deployment?.failure?.name).toBe('Storage');
+    expect([...simulator.watchedHolders]).toEqual([]);
+    expect(simulator.alarmMs).toBe(alarm);
+    expect(simulator.nonsense).toEqual([]);
   });
 });

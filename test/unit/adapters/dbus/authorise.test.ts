@@ -25,6 +25,7 @@ const CONTEXT: AccessContext = {
   artifactName: 'release-2',
   hold: (id) => (id === 'mine' ? { uid: 1000, points: ['Download_Enter'] } : null),
   isSignatureRequired: true,
+  passedPoint: (ticket) => (ticket === 'used' ? 'ArtifactInstall_Enter' : null),
 };
 
 type Answer = (call: OutgoingCall) => unknown[];
@@ -106,6 +107,23 @@ describe('the table of methods', () => {
     ] as const) {
       expect(actionOf(variant(signature, value)), signature).toBe('override');
     }
+  });
+
+  test('takes a ticket that has passed a point for that point, and any other for the present wait', () => {
+    const need = (member: string, args: readonly unknown[]): unknown =>
+      needOf(requestOf(`${MAIN}.${member}`, args), CONTEXT);
+    const passed = { kind: 'action', action: 'continue', points: ['ArtifactInstall_Enter'], holdId: '' };
+    const present = { ...passed, points: ['ArtifactCommit_Enter'] };
+    expect(need('Continue', ['used'])).toEqual(passed);
+    expect(need('ContinueFull', ['used', new Map()])).toEqual(passed);
+    expect(need('ContinueFull', ['used', new Map([['override', variant('b', true)]])])).toEqual({
+      ...passed,
+      action: 'override',
+    });
+    expect(need('Continue', ['never seen'])).toEqual(present);
+    // A ticket is no word to anything else.
+    expect(need('Snooze', ['used', 60])).toEqual(present);
+    expect(need('Abort', ['used', ''])).toEqual({ ...present, action: 'abort' });
   });
 
   test('names the points of a hold, and of a hold of others what its release needs', () => {
