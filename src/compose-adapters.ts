@@ -1,5 +1,8 @@
 import { join } from 'node:path';
 import { createArtifactReader } from './adapters/artifact/reader.ts';
+import { Forwarder } from './adapters/forwarder/forwarder.ts';
+import type { ConnectionOptions } from './adapters/http/connections.ts';
+import { plausibleDates } from './adapters/http/plausible-dates.ts';
 import { ModuleRunner } from './adapters/modules/runner.ts';
 import { StateScripts } from './adapters/scripts/runner.ts';
 import { LocalAndHttpSource } from './adapters/source/artifact-source.ts';
@@ -18,7 +21,9 @@ import type { Ports } from './app/ports.ts';
 import type { Settings } from './config/settings.ts';
 import type { StandaloneRecord } from './core/standalone.ts';
 import type { UpdateState } from './core/state.ts';
+import type { Authentication } from './ports/authentication.ts';
 import type { Clock } from './ports/clock.ts';
+import type { LinkRefresher } from './ports/link-refresher.ts';
 import type { DeploymentLog, Log } from './ports/log.ts';
 import type { MenderStore } from './ports/mender-store.ts';
 import type { Store } from './ports/store.ts';
@@ -30,18 +35,41 @@ export type InstallTools = Pick<
   'source' | 'reader' | 'modules' | 'scripts' | 'system' | 'verifyKeyPaths'
 >;
 
+export interface DownloadCircumstances {
+  /** Where fresh links come from when one has expired; null (default) = nowhere. */
+  readonly links?: LinkRefresher | null;
+  /** Somebody sits there and waits: a download that cannot even begin fails at once. Default false. */
+  readonly isAttended?: boolean;
+}
+
 /** `outputLog`: where the output of modules and scripts goes. */
 export function installTools(
   settings: Settings,
   clock: Clock,
   outputLog: DeploymentLog,
   log: Log,
+  { links = null, isAttended = false }: DownloadCircumstances = {},
 ): InstallTools {
   const { paths } = settings;
   return {
     source: new LocalAndHttpSource({
+      clock,
+      log: log.child({ component: 'download' }),
       serverCertificatePath: settings.serverCertificatePath,
       isTlsVerificationSkipped: settings.isTlsVerificationSkipped,
+      clientCertificate: settings.httpsClient && {
+        certificatePath: settings.httpsClient.certificatePath,
+        key: settings.httpsClient.key,
+      },
+      userAgent: `Holdpoint/${VERSION}`,
+      plausibleDates: plausibleDates(clockTrustOf(settings)),
+      retry: {
+        maxRetries: settings.retryDownloadCount,
+        maxIntervalSeconds: settings.flow.retryPollIntervalSeconds,
+        isOpeningRetried: !isAttended,
+      },
+      links,
+      rateLimit: settings.downloadRateLimit,
     }),
     reader: createArtifactReader(),
     modules: new ModuleRunner(
@@ -125,14 +153,15 @@ export function openMenderStore(settings: Settings, clock: Clock): MenderStore {
   });
 }
 
-/** Nothing is sent and no program is run before it is asked for. */
+/** Nothing is sent and no program is run before it is asked for. `authentication`: null = we authenticate ourselves. */
 export function openServer(
   settings: Settings,
   describeDevice: () => Promise<DeviceDescription>,
   clock: Clock,
   log: Log,
+  authentication: Authentication | null = null,
 ): MenderServer {
-  const { paths, httpsClient, authPrivateKey } = settings;
+  const { paths, authPrivateKey } = settings;
   return createMenderServer(
     {
       servers: settings.servers,
@@ -141,23 +170,34 @@ export function openServer(
       identity: { program: paths.identityProgram },
       inventory: { directory: paths.inventoryDirectory },
       keys: { ownKeyPath: paths.menderPrivateKeyFile, staticKey: authPrivateKey?.key ?? null },
-      http: {
-        serverCertificatePath: settings.serverCertificatePath,
-        isTlsVerificationSkipped: settings.isTlsVerificationSkipped,
-        clientCertificate: httpsClient && {
-          certificatePath: httpsClient.certificatePath,
-          key: httpsClient.key,
-        },
-        isKeepAliveDisabled: settings.isKeepAliveDisabled,
-        idleConnectionTimeoutSeconds: settings.idleConnectionTimeoutSeconds,
-      },
+      http: connectionOptions(settings),
       version: VERSION,
       clockTrust: clockTrustOf(settings),
+      ...(authentication && { authentication }),
     },
     describeDevice,
     clock,
     log,
   );
+}
+
+/** Closed until it is given a token. It trusts whom the client of the server trusts. */
+export function openForwarder(settings: Settings, clock: Clock, log: Log): Forwarder {
+  return new Forwarder(connectionOptions(settings), clock, log);
+}
+
+function connectionOptions(settings: Settings): ConnectionOptions {
+  const { httpsClient } = settings;
+  return {
+    serverCertificatePath: settings.serverCertificatePath,
+    isTlsVerificationSkipped: settings.isTlsVerificationSkipped,
+    clientCertificate: httpsClient && {
+      certificatePath: httpsClient.certificatePath,
+      key: httpsClient.key,
+    },
+    isKeepAliveDisabled: settings.isKeepAliveDisabled,
+    idleConnectionTimeoutSeconds: settings.idleConnectionTimeoutSeconds,
+  };
 }
 
 /** From when on the clock can be right. Not the folders: taking the lock touches them with the clock in question. */

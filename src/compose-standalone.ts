@@ -96,7 +96,7 @@ function toolsFor(settings: Settings, log: Log, states: Store<UpdateState>): Sta
   const clock = new SystemClock();
   const output = outputLog(log.child({ component: 'output' }));
   return {
-    ...installTools(settings, clock, output, log),
+    ...installTools(settings, clock, output, log, { isAttended: true }),
     log,
     records: openRecords(settings),
     states,

@@ -8,7 +8,9 @@ import { createAuthoriser } from './adapters/dbus/authorise.ts';
 import { Bus, NameFlag } from './adapters/dbus/connection.ts';
 import { Dispatcher } from './adapters/dbus/dispatcher.ts';
 import { createHolders } from './adapters/dbus/holders.ts';
-import { HOLDPOINT_BUS_NAME, MENDER_BUS_NAME } from './adapters/dbus/interface-xml.ts';
+import { HOLDPOINT_BUS_NAME, MENDER_AUTH_BUS_NAME, MENDER_BUS_NAME } from './adapters/dbus/interface-xml.ts';
+import { MenderAuthManager } from './adapters/dbus/mender-auth-object.ts';
+import { MenderAuthSource } from './adapters/dbus/mender-auth-source.ts';
 import { createMenderUpdateObject } from './adapters/dbus/mender-update-object.ts';
 import { Publisher } from './adapters/dbus/publisher.ts';
 import { DEFAULT_RATE, RateLimiter } from './adapters/dbus/rate-limit.ts';
@@ -21,6 +23,7 @@ import { FileDecisionJournal } from './adapters/store/decision-journal.ts';
 import { lockDatastore } from './adapters/system/lock.ts';
 import { readBootstrap } from './app/bootstrap.ts';
 import { runEffects } from './app/effects.ts';
+import { createLinkRefresher } from './app/fresh-link.ts';
 import { createMachine, type Machine } from './app/machine.ts';
 import type { Ports } from './app/ports.ts';
 import { createSchedules } from './app/schedules.ts';
@@ -29,6 +32,7 @@ import { renewMenderStore, takeOverFromMender } from './app/takeover.ts';
 import {
   clockTrustOf,
   installTools,
+  openForwarder,
   openMenderStore,
   openRecords,
   openServer,
@@ -36,6 +40,7 @@ import {
 } from './compose-adapters.ts';
 import { loadSettings, type ConfigOptions } from './config/load.ts';
 import type { Settings } from './config/settings.ts';
+import { passedPointOf } from './core/command.ts';
 import { UpdateError } from './core/errors.ts';
 import type { EventBody } from './core/event.ts';
 import { snapshotOf } from './core/snapshot.ts';
@@ -99,7 +104,11 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     clock,
     component('deployment-log'),
   );
-  const tools = installTools(settings, clock, deploymentLog, log);
+  const links = createLinkRefresher({
+    deployment: () => machine.state().deployment,
+    server: () => server.deployments,
+  });
+  const tools = installTools(settings, clock, deploymentLog, log, { links });
   const store = openStates(settings);
   const loaded = await store.load();
   for (const complaint of loaded.complaints) log.error('Stored state', { complaint });
@@ -124,14 +133,22 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   const seed = stored ?? initialState(NOTHING_INSTALLED);
 
   const machine = createMachine(seed, { clock, store, nonce, log: component('flow') });
+  const isTokenOurs = settings.tokenSource === 'own';
+  if (!isTokenOurs && !settings.isDbusEnabled) {
+    throw new UpdateError(
+      'config',
+      'TokenSource: mender-auth can only be asked over D-Bus, and DBus.Enabled is false',
+    );
+  }
+  // As Mender takes them: the newest wins (spec/dbus-mender.md section 2.5).
+  const flags = NameFlag.allowReplacement | NameFlag.replaceExisting;
+  const isTokenGiven = settings.areMenderNamesOffered && settings.isDbusEnabled && isTokenOurs;
   const bus = new Bus({
     address: systemBusAddress(process.env),
     names: [
       { name: HOLDPOINT_BUS_NAME },
-      // As Mender takes it: the newest wins (spec/dbus-mender.md section 2.5).
-      ...(settings.areMenderNamesOffered
-        ? [{ name: MENDER_BUS_NAME, flags: NameFlag.allowReplacement | NameFlag.replaceExisting }]
-        : []),
+      ...(settings.areMenderNamesOffered ? [{ name: MENDER_BUS_NAME, flags }] : []),
+      ...(isTokenGiven ? [{ name: MENDER_AUTH_BUS_NAME, flags }] : []),
     ],
     log: component('bus'),
   });
@@ -142,12 +159,23 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     scriptsFolder: settings.paths.conditionsDirectory,
     clockTrust: clockTrustOf(settings),
   });
+  const tokenSource = isTokenOurs ? null : new MenderAuthSource(bus, component('server'));
   const server = openServer(
     settings,
     async () => ({ installed: machine.state().installed, deviceType: await deviceTypeOf(tools.system) }),
     clock,
     component('server'),
+    tokenSource,
   );
+  const forwarder = isTokenGiven ? openForwarder(settings, clock, component('forwarder')) : null;
+  const authManager =
+    forwarder &&
+    new MenderAuthManager(bus, {
+      authentication: server.authentication,
+      forwarder,
+      isServerConfigured: settings.servers.length > 0,
+      log: component('forwarder'),
+    });
   const ports: Omit<Ports, 'bus'> = {
     ...tools,
     clock,
@@ -191,7 +219,11 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     log: component('control-map'),
   });
   const dispatcher = new Dispatcher({
-    objects: [publisher.object, ...(settings.areMenderNamesOffered ? [menderObject] : [])],
+    objects: [
+      publisher.object,
+      ...(settings.areMenderNamesOffered ? [menderObject] : []),
+      ...(authManager ? [authManager.object] : []),
+    ],
     log: component('bus'),
     rateLimiter: new RateLimiter({ ...DEFAULT_RATE, nowMs: () => performance.now() }),
   });
@@ -223,8 +255,11 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   const answered = dispatcher.shutDown();
   running.unsubscribe();
   await answered;
+  authManager?.close();
+  tokenSource?.close();
   publisher.close();
   bus.close();
+  await forwarder?.close();
   await server.close();
   // Before the datastore is let go of: the next service would go on with the update beside a module that still runs.
   await Promise.all(underWay);
@@ -293,9 +328,11 @@ function deviceTypeOf(system: System): Promise<string> {
   );
 }
 
-function accessContext({ wait, deployment, holds }: UpdateState, settings: Settings): AccessContext {
+function accessContext(state: UpdateState, settings: Settings): AccessContext {
+  const { wait, deployment, holds } = state;
   return {
     point: wait?.point ?? '',
+    passedPoint: (ticket) => passedPointOf(state, ticket),
     deploymentId: deployment?.id ?? '',
     artifactName: deployment?.artifact?.artifactName ?? deployment?.announcedName ?? '',
     hold: (holdId) => holds.find(({ id }) => id === holdId) ?? null,

@@ -24,6 +24,9 @@ export interface ScheduleDeps {
   readonly random: () => number;
 }
 
+/** Who asks for more than this gets this. As core/retry.ts. */
+const LONGEST_ASKED_MS = 24 * 3_600_000;
+
 /** A check or inventory comes up to this part of its interval early or late. */
 const JITTER = 0.05;
 
@@ -79,7 +82,10 @@ export function createSchedules(
           const retryMs = ending.isFailed ? delayAfter(failures, ending, settings) : null;
           // Tried often enough: the usual interval, and a new series after it.
           if (ending.isFailed && retryMs === null) failures = 0;
-          const delayMs = retryMs ?? spread(intervalSeconds * 1000, deps.random());
+          const usualMs = spread(intervalSeconds * 1000, deps.random());
+          // A server that wants to be left alone for longer than the interval is, after the last try as after the first.
+          const askedMs = Math.min(ending.retryAfterSeconds * 1000, LONGEST_ASKED_MS);
+          const delayMs = retryMs ?? Math.max(usualMs, askedMs);
           return { delayMs, givesWay: task === 'inventory' && ending.isFailed };
         }),
         switchMap(({ delayMs, givesWay }) => {

@@ -157,7 +157,7 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
       inspect(
         {
           reader: createArtifactReader(),
-          source: new LocalAndHttpSource({ serverCertificatePath: null, isTlsVerificationSkipped: false }),
+          source: new LocalAndHttpSource(null),
         },
         terminal,
         resolve(file),

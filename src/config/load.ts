@@ -105,8 +105,11 @@ export async function loadSettings(
     },
     logLevel: logLevel(mender, warnings),
     areMenderNamesOffered: holdpoint.get('MenderNames') ?? true,
+    tokenSource: holdpoint.get('TokenSource') ?? 'own',
     access: accessSettings(holdpoint),
     conditions: conditionSettings(holdpoint).settings,
+    // 0 stands for none.
+    downloadRateLimit: holdpoint.get('DownloadRateLimit') || null,
     rebootCommand: holdpoint.get('RebootCommand') ?? null,
   };
   return { settings, warnings, origins: effectiveKeys(settings, mender, holdpoint, places) };

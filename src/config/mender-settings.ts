@@ -11,7 +11,15 @@ type MenderLayers = Layers<typeof MENDER_RULES>;
 export interface MenderSettings {
   readonly settings: Omit<
     Settings,
-    'paths' | 'flow' | 'logLevel' | 'rebootCommand' | 'access' | 'areMenderNamesOffered' | 'conditions'
+    | 'paths'
+    | 'flow'
+    | 'logLevel'
+    | 'rebootCommand'
+    | 'access'
+    | 'areMenderNamesOffered'
+    | 'conditions'
+    | 'downloadRateLimit'
+    | 'tokenSource'
   >;
   readonly flow: Pick<FlowSettings, 'retryPollIntervalSeconds' | 'retryPollCount'>;
 }

@@ -15,6 +15,8 @@
  *   - `on-ceiling`: `"continue"` or `"fail"` (default).
  * - `Windows`, `Freeze`, `Power`, `Metered`, `Inhibitors`, `ConditionScripts`, `RequireSynchronizedClock`: what an update
  *   waits for, see conditions.ts.
+ * - `DownloadRateLimit`: bytes a second an artifact is downloaded with at most; 0 (default) = no limit.
+ * - `TokenSource`: who obtains the device's token: `"own"` (default), or `"mender-auth"` of a Mender client on the bus.
  * - `Access`: who may what on the bus, an object of
  *   - `polkit`: `"auto"` (default), `"required"` or `"off"`, see core/access.ts;
  *   - `rules`: an array of objects of `users`, `groups` (names or numbers), `actions` and `points` (optional), see
@@ -45,6 +47,7 @@ const count = rule(integer, 'a whole number');
 const name = v.pipe(v.string(), v.nonEmpty());
 
 export const DEVICE_TIERS = ['standard', 'system', 'micro'] as const;
+export const TOKEN_SOURCES = ['own', 'mender-auth'] as const;
 export const MAX_RETRY_DOWNLOAD_COUNT = 10_000;
 
 export const MENDER_RULES = {
@@ -123,6 +126,7 @@ const CONDITION_RULES = {
 export const HOLDPOINT_RULES = {
   UpdatesEnabled: flag,
   MenderNames: flag,
+  TokenSource: rule(v.picklist(TOKEN_SOURCES), '"own" or "mender-auth"'),
   'Snooze.max-total': duration,
   'Snooze.max-count': rule(v.pipe(integer, v.minValue(0)), 'a whole number, at least 0'),
   'Health.checkers': rule(
@@ -151,6 +155,7 @@ export const HOLDPOINT_RULES = {
     ]),
     'the absolute path of a program, or an array of that path and its arguments',
   ),
+  DownloadRateLimit: rule(v.pipe(integer, v.minValue(0)), 'a whole number of bytes a second, at least 0'),
   ...CONDITION_RULES,
   'Access.polkit': rule(v.picklist(POLKIT_MODES), `one of ${POLKIT_MODES.join(', ')}`),
   'Access.rules': rule(v.array(v.record(v.string(), v.unknown())), 'an array of objects'),

@@ -2,7 +2,7 @@
 import type { AccessSettings } from '../core/access.ts';
 import type { ConditionSettings } from '../core/control/condition-settings.ts';
 import type { FlowSettings } from '../core/settings.ts';
-import type { DEVICE_TIERS } from './schema.ts';
+import type { DEVICE_TIERS, TOKEN_SOURCES } from './schema.ts';
 import type { Origin } from './layers.ts';
 
 /** Absolute or as configured. Source: spec/configuration.md section 2; design/entry-points.md. */
@@ -39,6 +39,8 @@ export interface Settings {
   readonly updatePollIntervalSeconds: number;
   readonly inventoryPollIntervalSeconds: number;
   readonly retryDownloadCount: number;
+  /** Bytes a second; null = no limit. */
+  readonly downloadRateLimit: number | null;
   readonly stateScriptTimeoutSeconds: number;
   readonly stateScriptRetryTimeoutSeconds: number;
   readonly stateScriptRetryIntervalSeconds: number;
@@ -77,6 +79,8 @@ export interface Settings {
   readonly isDbusEnabled: boolean;
   /** Whether programs written for Mender 2.7 to 3.x find its bus names here (`MenderNames`). */
   readonly areMenderNamesOffered: boolean;
+  /** Who obtains the device's token; `mender-auth`: another service on the bus. */
+  readonly tokenSource: (typeof TOKEN_SOURCES)[number];
   readonly access: AccessSettings;
   readonly conditions: ConditionSettings;
   /** Program and arguments; null = the init system, else `reboot`. */

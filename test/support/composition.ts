@@ -112,7 +112,12 @@ export async function compose(options: CompositionOptions): Promise<Composition>
       deploymentLog,
       log,
       nonce,
-      source: new LocalAndHttpSource({ serverCertificatePath: null, isTlsVerificationSkipped: false }),
+      source: new LocalAndHttpSource({
+        clock,
+        log,
+        serverCertificatePath: null,
+        isTlsVerificationSkipped: false,
+      }),
       reader: createArtifactReader(),
       modules: new ModuleRunner(
         {

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, type ServerOptions } from 'node:https';
 import type { AddressInfo, Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { TLSSocket } from 'node:tls';
 
 export type Endpoint =
@@ -59,6 +60,8 @@ export interface DeviceApi {
   offer(deployment: unknown): void;
   /** Tokens issued so far are not accepted any more. */
   revokeTokens(): void;
+  /** Who gets requests for another protocol (WebSockets); default: they are answered as ordinary ones. */
+  onUpgrade(listener: (message: IncomingMessage, socket: Duplex) => void): void;
   /** The token issued last. */
   readonly token: string;
   close(): Promise<void>;
@@ -169,6 +172,7 @@ export async function startDeviceApi(options: DeviceApiOptions = {}): Promise<De
       void (answer === null ? always.delete(endpoint) : always.set(endpoint, answer)),
     offer: (deployment) => (offered = deployment),
     revokeTokens: () => valid.clear(),
+    onUpgrade: (listener) => void server.on('upgrade', listener),
     get token() {
       return token;
     },

@@ -43,9 +43,9 @@ export interface MenderDaemon {
   dispose(): Promise<void>;
 }
 
-/** Ready to be called. `config`: into mender.conf. */
+/** Ready to be called. `config`: into mender.conf. `identity`: what the device says it is; without one it stays alone. */
 export async function startMenderDaemon(
-  options: { readonly config?: Readonly<Record<string, unknown>> } = {},
+  options: { readonly config?: Readonly<Record<string, unknown>>; readonly identity?: string } = {},
 ): Promise<MenderDaemon | { readonly unavailable: string }> {
   const client = await menderClient();
   if ('unavailable' in client) return client;
@@ -54,6 +54,11 @@ export async function startMenderDaemon(
   for (const name of ['layers', 'conf', 'share', 'data']) await mkdir(at(name));
   await writeFile(at('data/device_type'), 'device_type=test-device\n');
   await writeFile(at('conf/artifact_info'), 'artifact_name=original\n');
+  if (options.identity !== undefined) {
+    await mkdir(at('share/identity'));
+    const program = at('share/identity/mender-device-identity');
+    await writeFile(program, `#!/bin/sh\necho '${options.identity}'\n`, { mode: 0o755 });
+  }
   // Nobody listens there: it is the bus that is looked at.
   await writeFile(
     at('conf/mender.conf'),

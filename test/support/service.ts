@@ -7,6 +7,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
 import { readFile, writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { builtService } from './built-service.ts';
 import { busctl, TARGET, type ToolOptions, type ToolResult } from './bus-tools.ts';
 import { makeDevice, type Device, type DeviceOptions } from './device.ts';
@@ -39,7 +40,9 @@ export interface StartOptions {
   readonly environment?: NodeJS.ProcessEnv;
 }
 
-export const SHIPPED_POLICIES: readonly string[] = [POLICY_PATH, MENDER_POLICY_PATH];
+const MENDER_AUTH_POLICY_PATH = resolve('dbus-policy/io.mender.AuthenticationManager.conf');
+
+export const SHIPPED_POLICIES: readonly string[] = [POLICY_PATH, MENDER_POLICY_PATH, MENDER_AUTH_POLICY_PATH];
 
 export class ServiceHarness {
   readonly bus: PrivateBus;

@@ -18,3 +18,13 @@ export const MENDER_PATH = '/io/mender/UpdateManager';
 export function loadMenderTable(): InterfaceTable {
   return parseInterfaceXml(readFileSync(new URL('./io.mender.Update1.xml', import.meta.url), 'utf8'));
 }
+
+/** Names of the object that gives Mender's add-ons the device's token. Source: spec/dbus-mender.md section 1. */
+export const MENDER_AUTH_BUS_NAME = 'io.mender.AuthenticationManager';
+export const MENDER_AUTH_PATH = '/io/mender/AuthenticationManager';
+export const MENDER_AUTH_INTERFACE = 'io.mender.Authentication1';
+
+/** As above. */
+export function loadMenderAuthTable(): InterfaceTable {
+  return parseInterfaceXml(readFileSync(new URL('./io.mender.Authentication1.xml', import.meta.url), 'utf8'));
+}

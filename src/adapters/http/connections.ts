@@ -140,8 +140,31 @@ export class Connections {
       proxyTls: tlsOptions(tls, tls.proxy, connectMs),
       clientFactory: (origin, options) =>
         new Pool(origin, { ...options, headersTimeout: headersMs, bodyTimeout: idleMs }),
+      factory: (origin, options: Pool.Options) => {
+        const { connect } = options;
+        if (typeof connect !== 'function') return new Pool(origin, options);
+        return new Pool(origin, { ...options, connect: withoutEndlessRetries(connect) });
+      },
     });
   }
+}
+
+/**
+ * undici takes a failure of this code for one of a connection that was kept, and connects again at once, without end: a
+ * proxy that closes the connection instead of opening a tunnel would be asked thousands of times a second.
+ */
+function withoutEndlessRetries(connect: buildConnector.connector): buildConnector.connector {
+  return (options, callback) =>
+    connect(options, (...[error, socket]) => {
+      if (error === null) return callback(error, socket);
+      const isEndless = 'code' in error && error.code === 'UND_ERR_SOCKET';
+      return callback(isEndless ? lostConnection(error) : error, null);
+    });
+}
+
+function lostConnection(cause: Error): Error {
+  const error = new Error(`the proxy closed the connection: ${cause.message}`, { cause });
+  return Object.assign(error, { code: 'ECONNRESET' });
 }
 
 function tlsOptions(tls: TlsMaterial, secureContext: SecureContext, timeout: number): TlsOptions {

@@ -77,16 +77,6 @@ export class Authenticator implements Authentication {
     return this.#flight.join(signal);
   }
 
-  /**
-   * After a server answered 401 to a request with `refused`: the credentials that somebody else has obtained in the
-   * meantime, else those of a new attempt.
-   */
-  renew(refused: Credentials, signal: AbortSignal): Promise<Credentials> {
-    const now = this.cached();
-    if (now !== null && now !== refused) return Promise.resolve(now);
-    return this.authenticate(signal);
-  }
-
   async #attempt(signal: AbortSignal): Promise<Credentials> {
     // Before anything is made or run: a device without a server needs no key.
     if (this.#options.servers.length === 0) throw new UpdateError('server', 'no server is configured');

@@ -4,6 +4,7 @@
  */
 import { UpdateError } from '../../core/errors.ts';
 import type { ServerStatus } from '../../core/effect.ts';
+import type { Authentication } from '../../ports/authentication.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type {
   ControlMapAnswer,
@@ -12,8 +13,8 @@ import type {
   ReportOutcome,
 } from '../../ports/deployment-server.ts';
 import type { Log } from '../../ports/log.ts';
+import { noteFailure } from './failure-note.ts';
 import { isServersOwn, parseMapAnswer, parseOffer } from './answers.ts';
-import type { Authenticator } from './authenticator.ts';
 import { logBody, MAX_LOG_BYTES } from './deployment-log.ts';
 import { deviceProvides, type DeviceDescription } from './device-provides.ts';
 import { answerError } from '../http/link-error.ts';
@@ -22,7 +23,7 @@ import type { ApiAnswer, ApiRequest, ApiSession } from './session.ts';
 export interface ServerClientTools {
   readonly isConfigured: boolean;
   readonly session: ApiSession;
-  readonly authenticator: Authenticator;
+  readonly authentication: Authentication;
   readonly describeDevice: () => Promise<DeviceDescription>;
   readonly clock: Clock;
   readonly log: Log;
@@ -47,7 +48,11 @@ export class ServerClient implements DeploymentServer {
    * Asks the newest endpoint first and, only after a 404, the next older one. null = nothing to do. Rejects with kind
    * `server` (details `reason`, `host`, `status`, `retry-after-seconds`), or as the device's description does.
    */
-  async checkForDeployment(signal: AbortSignal): Promise<DeploymentOffer | null> {
+  checkForDeployment(signal: AbortSignal): Promise<DeploymentOffer | null> {
+    return this.#noted(this.#check(signal));
+  }
+
+  async #check(signal: AbortSignal): Promise<DeploymentOffer | null> {
     const device = await this.#tools.describeDevice();
     if (device.deviceType === '') {
       throw new UpdateError('config', 'no deployment can be asked for: the device type is unknown', {
@@ -89,10 +94,19 @@ export class ServerClient implements DeploymentServer {
   }
 
   async authorize(signal: AbortSignal): Promise<void> {
-    await this.#tools.authenticator.authenticate(signal);
+    await this.#tools.authentication.authenticate(signal);
   }
 
-  async reportStatus(
+  reportStatus(
+    deploymentId: string,
+    status: ServerStatus,
+    substate: string,
+    signal: AbortSignal,
+  ): Promise<ReportOutcome> {
+    return this.#noted(this.#report(deploymentId, status, substate, signal));
+  }
+
+  async #report(
     deploymentId: string,
     status: ServerStatus,
     substate: string,
@@ -116,7 +130,11 @@ export class ServerClient implements DeploymentServer {
    * Sends the newest part of the log that fits, at least one entry. A server for which even a small part is too large
    * (413) gets none, which counts as accepted: repeating could not help.
    */
-  async uploadLog(
+  uploadLog(deploymentId: string, lines: AsyncIterable<string>, signal: AbortSignal): Promise<ReportOutcome> {
+    return this.#noted(this.#upload(deploymentId, lines, signal));
+  }
+
+  async #upload(
     deploymentId: string,
     lines: AsyncIterable<string>,
     signal: AbortSignal,
@@ -162,6 +180,16 @@ export class ServerClient implements DeploymentServer {
     const map = parseMapAnswer(answer.text);
     if (map.value === null) throw badAnswer(answer, doing, map.problem);
     return { kind: 'map', text: map.value };
+  }
+
+  /** Whoever looks after the device must find why the server was not reached, once for each try (design/faults.md R21). */
+  async #noted<T>(call: Promise<T>): Promise<T> {
+    try {
+      return await call;
+    } catch (error) {
+      noteFailure(this.#tools.log, error);
+      throw error;
+    }
   }
 }
 

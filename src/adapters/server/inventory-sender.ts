@@ -12,6 +12,7 @@ import type { Authentication } from '../../ports/authentication.ts';
 import type { Inventory, InventoryOutcome } from '../../ports/inventory.ts';
 import type { Log } from '../../ports/log.ts';
 import type { DeviceDescription } from './device-provides.ts';
+import { noteFailure } from './failure-note.ts';
 import type { KeyValues } from './key-values.ts';
 import type { ApiSession } from './session.ts';
 
@@ -49,6 +50,15 @@ export class InventorySender implements Inventory {
   }
 
   async send(signal: AbortSignal): Promise<InventoryOutcome> {
+    try {
+      return await this.#send(signal);
+    } catch (error) {
+      noteFailure(this.#tools.log, error);
+      throw error;
+    }
+  }
+
+  async #send(signal: AbortSignal): Promise<InventoryOutcome> {
     const values = await this.#tools.collect(signal);
     const device = await this.#tools.describeDevice();
     const attributes = inventoryOf(values, device, this.#tools.clientVersion, this.#tools.log);

@@ -28,6 +28,8 @@ export interface MenderServerOptions {
   readonly version: string;
   /** From when on the clock can be right. */
   readonly clockTrust: ClockTrust;
+  /** Who obtains the token; default: we do, with the key and the identity above. */
+  readonly authentication?: Authentication;
 }
 
 export interface MenderServer {
@@ -57,26 +59,28 @@ export function createMenderServer(
     log,
   );
   const keys = new DeviceKeys(options.keys, log);
-  const authenticator = new Authenticator(options, {
-    http,
-    log,
-    loadKey: () => keys.load(),
-    readIdentity: (signal) => readIdentity(options.identity, clock, log, signal),
-  });
-  const session = new ApiSession(http, authenticator);
+  const authentication =
+    options.authentication ??
+    new Authenticator(options, {
+      http,
+      log,
+      loadKey: () => keys.load(),
+      readIdentity: (signal) => readIdentity(options.identity, clock, log, signal),
+    });
+  const session = new ApiSession(http, authentication);
   return {
     deployments: new ServerClient({
       isConfigured: options.servers.length > 0,
       session,
-      authenticator,
+      authentication,
       describeDevice,
       clock,
       log,
     }),
-    authentication: authenticator,
+    authentication,
     inventory: new InventorySender({
       session,
-      authentication: authenticator,
+      authentication,
       describeDevice,
       collect: (signal) => collectInventory(options.inventory, clock, log, signal),
       clientVersion: options.version,

@@ -4,9 +4,8 @@
  */
 import { UpdateError } from '../../core/errors.ts';
 import { quoted } from '../../core/printable.ts';
-import type { Credentials } from '../../ports/authentication.ts';
+import type { Authentication, Credentials } from '../../ports/authentication.ts';
 import { errorText } from './answers.ts';
-import type { Authenticator } from './authenticator.ts';
 import type { HttpAnswer, HttpClient } from './http.ts';
 import { answerError } from '../http/link-error.ts';
 
@@ -27,21 +26,28 @@ export interface ApiAnswer extends HttpAnswer {
 
 export class ApiSession {
   readonly #http: HttpClient;
-  readonly #authenticator: Authenticator;
+  readonly #authentication: Authentication;
 
-  constructor(http: HttpClient, authenticator: Authenticator) {
+  constructor(http: HttpClient, authentication: Authentication) {
     this.#http = http;
-    this.#authenticator = authenticator;
+    this.#authentication = authentication;
   }
 
   /** Resolves with the answer, whatever its status. Rejects as `HttpClient.send` and `Authentication.authenticate`. */
   async call(request: ApiRequest, signal: AbortSignal): Promise<ApiAnswer> {
-    const first = this.#authenticator.cached() ?? (await this.#authenticator.authenticate(signal));
+    const first = this.#authentication.cached() ?? (await this.#authentication.authenticate(signal));
     const answer = await this.#send(request, first, signal);
     // Somebody who never saw the token, or stands before the server, says nothing about it.
     if (answer.status !== 401 || answer.isFromElsewhere || answer.isWebPage) return answer;
-    const second = await this.#authenticator.renew(first, signal);
+    const second = await this.#renew(first, signal);
     return this.#send(request, second, signal);
+  }
+
+  /** The credentials somebody else has obtained since `refused` was sent, else those of a new attempt. */
+  #renew(refused: Credentials, signal: AbortSignal): Promise<Credentials> {
+    const now = this.#authentication.cached();
+    if (now !== null && now !== refused) return Promise.resolve(now);
+    return this.#authentication.authenticate(signal);
   }
 
   async #send(request: ApiRequest, credentials: Credentials, signal: AbortSignal): Promise<ApiAnswer> {

@@ -21,10 +21,12 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from 'vitest';
-import type { UrlSourceOptions } from '../../../src/adapters/source/http-client.ts';
+import type { UrlSourceOptions } from '../../../src/adapters/source/url-source.ts';
 import { LocalAndHttpSource } from '../../../src/adapters/source/artifact-source.ts';
 import { UpdateError } from '../../../src/core/errors.ts';
 import type { ArtifactBytes } from '../../../src/ports/artifact-source.ts';
+import { realClock } from '../../support/clocks.ts';
+import { RecordingLog } from '../../support/recording-log.ts';
 
 let root: string;
 const servers: (Server | TcpServer)[] = [];
@@ -36,7 +38,6 @@ beforeAll(async () => {
 });
 
 afterEach(async () => {
-  vi.unstubAllEnvs();
   for (const socket of sockets) socket.destroy();
   await Promise.all(servers.splice(0).map((server) => new Promise((resolve) => server.close(resolve))));
 });
@@ -60,7 +61,7 @@ function makeCertificates(): void {
       '-subj',
       `/CN=${name}`,
       '-addext',
-      'subjectAltName=IP:127.0.0.1,DNS:localhost',
+      'subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:files.test',
     );
     run(
       'x509',
@@ -114,6 +115,8 @@ function open(
   signal: AbortSignal = never,
 ): Promise<ArtifactBytes> {
   const source = new LocalAndHttpSource({
+    clock: realClock,
+    log: new RecordingLog(),
     serverCertificatePath: null,
     isTlsVerificationSkipped: false,
     ...options,
@@ -210,7 +213,7 @@ describe('a URL source', () => {
     });
     expect((await download(`${base}/10`)).toString()).toBe('there');
     const error = await rejection(open(`${base}/11`));
-    expect(error).toMatchObject({ kind: 'source', details: { reason: 'redirects' } });
+    expect(error).toMatchObject({ kind: 'source', details: { reason: 'redirect' } });
   });
 
   it('refuses a redirect from https to http, and to other schemes', async () => {
@@ -225,7 +228,7 @@ describe('a URL source', () => {
         response.end();
       });
       const error = await rejection(open(base, { isTlsVerificationSkipped: true }));
-      expect(error.details['reason']).toBe('redirects');
+      expect(error.details['reason']).toBe('redirect');
     }
     expect(wasAsked).toBe(false);
   });
@@ -275,7 +278,7 @@ describe('a URL source', () => {
     });
     expect(await rejection(download(stalled, { idleTimeoutMs: 200 }))).toMatchObject({
       kind: 'source',
-      details: { 'error-code': 'UND_ERR_BODY_TIMEOUT', 'bytes-found': 4 },
+      details: { reason: 'timeout', 'bytes-found': 4, 'bytes-expected': 1000 },
     });
   });
 
@@ -377,7 +380,7 @@ describe('a URL source', () => {
     });
     expect(await rejection(open(portal))).toMatchObject({
       kind: 'source',
-      details: { 'content-type': 'text/html' },
+      details: { reason: 'web-page' },
     });
     const packed = await http((_request, response) => {
       response.setHeader('content-encoding', 'gzip');
@@ -435,19 +438,20 @@ describe('trust', () => {
     expect((await rejection(download(base, { serverCertificatePath }))).kind).toBe('source');
     const clientCertificate = {
       certificatePath: join(root, 'client.crt'),
-      keyPath: join(root, 'client.key'),
+      key: join(root, 'client.key'),
     };
     expect((await download(base, { serverCertificatePath, clientCertificate })).toString()).toBe('ok');
   });
 
-  it('names a certificate file that cannot be used', async () => {
+  it('names a client certificate that cannot be used, and does without a ServerCertificate that cannot', async () => {
     const base = await https(answer('ok'));
-    const missing = await rejection(open(base, { serverCertificatePath: join(root, 'none.crt') }));
-    expect(missing).toMatchObject({ kind: 'config', details: { key: 'ServerCertificate' } });
+    const clientCertificate = { certificatePath: join(root, 'none.crt'), key: join(root, 'client.key') };
+    const missing = await rejection(open(base, { clientCertificate }));
+    expect(missing).toMatchObject({ kind: 'config', details: { key: 'HttpsClient.Certificate' } });
     await writeFile(join(root, 'empty.crt'), '');
-    expect(
-      (await rejection(open(base, { serverCertificatePath: join(root, 'empty.crt') }))).message,
-    ).toContain('no PEM text');
+    const serverCertificatePath = join(root, 'empty.crt');
+    const systemTrustPath = join(root, 'ca.crt');
+    expect((await download(base, { serverCertificatePath, systemTrustPath })).toString()).toBe('ok');
   });
 });
 
@@ -460,8 +464,7 @@ describe('a proxy', () => {
     });
     server.on('connect', (request, client: Socket) => {
       seen.push(`CONNECT ${request.url}`);
-      const [host = '', port] = (request.url ?? '').split(':');
-      const target = connect(Number(port), host, () => {
+      const target = connect(Number((request.url ?? '').split(':')[1]), '127.0.0.1', () => {
         client.write('HTTP/1.1 200 OK\r\n\r\n');
         target.pipe(client).pipe(target);
       });
@@ -473,15 +476,16 @@ describe('a proxy', () => {
 
   it('is used for https through a tunnel, with our trust, and not for hosts in NO_PROXY', async () => {
     const seen: string[] = [];
-    vi.stubEnv('https_proxy', await proxy(seen));
-    const base = await https(answer('ok'));
-    const options = { serverCertificatePath: join(root, 'ca.crt') };
+    const environment = { https_proxy: await proxy(seen) };
+    const base = (await https(answer('ok'))).replace('127.0.0.1', 'files.test');
+    const options = { serverCertificatePath: join(root, 'ca.crt'), proxyEnvironment: environment };
     expect((await download(base, options)).toString()).toBe('ok');
     expect(seen).toEqual([`CONNECT ${base.slice(8)}`]);
-    expect((await rejection(open(base))).kind).toBe('source');
+    expect((await rejection(open(base, { proxyEnvironment: environment }))).kind).toBe('source');
     seen.length = 0;
-    vi.stubEnv('no_proxy', 'example.com 127.0.0.1');
-    expect((await download(base, options)).toString()).toBe('ok');
+    const direct = { ...environment, no_proxy: 'example.com files.test' };
+    const unknown = await rejection(open(base, { ...options, proxyEnvironment: direct }));
+    expect(unknown.details['reason']).toBe('name-resolution');
     expect(seen).toEqual([]);
   });
 
@@ -490,9 +494,9 @@ describe('a proxy', () => {
     refusing.on('connect', (_request, client: Socket) =>
       client.end('HTTP/1.1 407 Proxy Authentication Required\r\n\r\n'),
     );
-    vi.stubEnv('https_proxy', `http://u:s3cr3t@127.0.0.1:${await listen(refusing)}`);
-    const base = await https(answer('ok'));
-    const error = await rejection(open(base, { isTlsVerificationSkipped: true }));
+    const proxyEnvironment = { https_proxy: `http://u:s3cr3t@127.0.0.1:${await listen(refusing)}` };
+    const base = (await https(answer('ok'))).replace('127.0.0.1', 'files.test');
+    const error = await rejection(open(base, { isTlsVerificationSkipped: true, proxyEnvironment }));
     expect(error.kind).toBe('source');
     expect(error.message).toContain('407');
     expect(JSON.stringify([error.message, error.details])).not.toContain('s3cr3t');

@@ -170,6 +170,24 @@ describe('schedules', () => {
     expect(one.checksAtMs).toHaveLength(3);
   });
 
+  it('wait as long as the server asks for after the last try of a series as well', () => {
+    const one = bench();
+    const asked = 2 * POLL_SECONDS;
+    one.checkFailures = Array.from({ length: 40 }, () => ({
+      ...DOWN,
+      details: { 'retry-after-seconds': asked },
+    }));
+    for (let checks = 2; checks < 30; checks++) {
+      const before = one.checksAtMs.length;
+      one.clock.advance((asked - 1) * SECOND);
+      expect(one.checksAtMs.length - before).toBeLessThanOrEqual(1);
+      one.clock.advance(SECOND);
+    }
+    const gaps = one.checksAtMs.slice(2).map((ms, index) => ms - (one.checksAtMs[index + 1] ?? 0));
+    expect(gaps.length).toBeGreaterThan(20);
+    expect(Math.min(...gaps)).toBeGreaterThanOrEqual(asked * SECOND);
+  });
+
   it('back off when a Sync_Enter script fails, and never at once', () => {
     const one = bench();
     one.failingScripts = 3;
