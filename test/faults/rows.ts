@@ -1,0 +1,316 @@
+/**
+ * Where each row of design/faults.md is shown to hold. `whole`: all that the row demands is tested; `part`: what is tested
+ * is named, and so is what is missing; `open`: nothing that runs here shows it yet, and why.
+ */
+export interface Evidence {
+  /** Below test/. */
+  readonly file: string;
+  /** A test of the file: the whole name, or enough of it. */
+  readonly test: string;
+}
+
+export interface FaultRow {
+  readonly row: number;
+  readonly title: string;
+  readonly state: 'whole' | 'part' | 'open';
+  readonly evidence: readonly Evidence[];
+  /** What is missing; '' = nothing. */
+  readonly missing: string;
+}
+
+const at = (file: string, test: string): Evidence => ({ file: `${file}.test.ts`, test });
+const whole = (row: number, title: string, ...evidence: readonly Evidence[]): FaultRow => ({
+  row,
+  title,
+  state: 'whole',
+  evidence,
+  missing: '',
+});
+const part = (row: number, title: string, missing: string, ...evidence: readonly Evidence[]): FaultRow => ({
+  row,
+  title,
+  state: 'part',
+  evidence,
+  missing,
+});
+const open = (row: number, title: string, missing: string): FaultRow => ({
+  row,
+  title,
+  state: 'open',
+  evidence: [],
+  missing,
+});
+
+const POLLS = 'faults/polls';
+const LINKS = 'faults/links';
+const REPORTS = 'faults/reports';
+const FRESH_LINKS = 'faults/fresh-links';
+const DEPLOYMENTS = 'faults/deployments';
+
+export const FAULT_ROWS: readonly FaultRow[] = [
+  part(
+    1,
+    'power loss at any step',
+    'power cuts of a machine that boots: kills of the process at every stored step are tested, QEMU is not',
+    at('e2e/kill', 'with a case for every step that is stored'),
+    at('integration/store/crash', 'never loses an acknowledged document, whatever unsynced data survives'),
+  ),
+  part(
+    2,
+    'power loss with unsynced files',
+    'a block layer that drops writes below the real file system',
+    at('integration/store/crash', 'syncs the file before the rename and the directory after it'),
+    at('integration/scripts/scripts', 'cleans up what a power cut left half done'),
+    at('integration/modules/calls', 'is on the disk, with its folders, before it counts as made'),
+  ),
+  whole(
+    3,
+    'corrupt store',
+    at('integration/store/file-store', 'notices every single flipped bit of a whole generation'),
+    at('e2e/datastore', 'both generations bad: a clean start, both kept, and the log says so'),
+  ),
+  part(
+    4,
+    'valid but incomplete state record',
+    'records of every phase with members taken away, against the running service',
+    at('integration/store/file-store', 'starts with nothing, and is usable, when both'),
+  ),
+  part(
+    5,
+    'disk full: store, log, temp',
+    'a disk that is full from the beginning of each phase in turn, with the running service',
+    at('e2e/errors', 'NoSpace: the payload does not fit'),
+    at('e2e/errors', 'Storage: the state cannot be written any more'),
+    at('integration/store/crash', 'that is full rejects with the free bytes, loses nothing'),
+    at('integration/log/deployment-log', 'deletes the oldest logs when less than 100 KiB are free'),
+  ),
+  part(
+    6,
+    'read-only or missing data partition',
+    'a remount in the middle of an update of the running service',
+    at('integration/store/crash', 'that becomes read-only can be loaded, damage included'),
+    at('unit/core/save-failed', 'in the commit goes back before the module has committed'),
+  ),
+  part(
+    7,
+    'no clock, or one at 1970',
+    'a boot without time synchronisation; "waiting for clock" is a line of the log and no state on the bus',
+    at(LINKS, 'that is at 1970 says that its clock is wrong'),
+    at('integration/server/network', 'at 1970 is named as the reason why a good certificate is refused'),
+  ),
+  part(
+    8,
+    'clock steps',
+    'steps of the real clock under the running service: all intervals are boot time, by a virtual clock',
+    at('unit/app/schedules', 'are moved by no step of the wall clock'),
+    at('integration/system/clock', 'is at most a minute late after the machine slept past its moment'),
+  ),
+  whole(
+    9,
+    'daylight saving',
+    at(
+      'unit/adapters/conditions/windows',
+      'opens once from 03:00 to 04:00 summer time on the day the clock jumps',
+    ),
+    at(
+      'unit/adapters/conditions/windows',
+      'opens once, for three hours, on the day the hour in it occurs twice',
+    ),
+  ),
+  part(
+    10,
+    'root certificate expires',
+    'an artifact signed with an expired key: keys of artifacts have no dates here',
+    at(LINKS, 'gets no further than a certificate of somebody else, another name or another date'),
+    at('integration/server/link', 'warns once of every certificate that ends within thirty days'),
+  ),
+  part(
+    11,
+    'DNS fails at boot or midway',
+    'two hours of it, and the size of the log after them',
+    at(LINKS, 'lives without name resolution, and finds the server when names are there again'),
+    at(
+      'integration/server/network',
+      'whose name server says nothing is a failed name resolution or a timeout',
+    ),
+  ),
+  part(
+    12,
+    'socket stays open, no data',
+    'a download whose packets vanish in the middle',
+    at(LINKS, 'leaves a server that takes a request and never answers'),
+    at(LINKS, 'leaves a network that swallows every packet'),
+  ),
+  part(
+    13,
+    'resume gives up and wedges',
+    'a link that is cut in the middle of the file for longer than all tries, with the running service',
+    at(
+      DEPLOYMENTS,
+      'whose file is not there, or never comes whole, is a failure that is told once (R17, R13)',
+    ),
+  ),
+  part(
+    14,
+    'blanket timeout kills good streams',
+    'a kilobyte a minute over hours',
+    at('integration/source/url-source', 'lets a slow stream live that goes on'),
+    at(LINKS, 'waits for a slow answer that comes (R14)'),
+  ),
+  part(
+    15,
+    'very slow link, link expires',
+    'a link of a few kilobits a second over hours',
+    at(FRESH_LINKS, 'that runs out in mid-download is renewed, and the rest comes from the new one (R15)'),
+    at('integration/source/resume', 'is renewed, and the download goes on'),
+  ),
+  whole(
+    16,
+    'user waits past the expiry of the link',
+    at(FRESH_LINKS, 'that runs out while a person thinks is renewed when the answer is yes (R16)'),
+  ),
+  part(
+    17,
+    '404 or 5xx on the artifact for ever',
+    'an abort by the server while a download is tried again',
+    at(DEPLOYMENTS, 'whose file is not there, or never comes whole, is a failure that is told once'),
+  ),
+  whole(
+    18,
+    '429, 413, odd bodies',
+    at(POLLS, 'any answer but 200, 204 and 404 of the newest endpoint'),
+    at(POLLS, 'any answer to an authentication but a token'),
+    at(POLLS, 'any answer to the inventory'),
+    at(REPORTS, 'costs the update, which is rolled back, never the service'),
+    at(REPORTS, 'is given up after any fault, and the result stays what it is'),
+    at(DEPLOYMENTS, 'fails the update after its tries, before anything is installed'),
+    at('unit/app/schedules', 'wait as long as the server asks for'),
+  ),
+  part(
+    19,
+    'proxy oddities',
+    'a proxy that dies in the middle of a download',
+    at(LINKS, 'outlives a proxy that refuses, closes or dies'),
+    at('integration/server/proxy', 'gets user and password, odd characters included'),
+    at('integration/server/proxy', 'is passed by for what no_proxy names'),
+  ),
+  part(
+    20,
+    'captive portal',
+    '"no internet" is a line of the log and no state: ServerStatus says authorized as long as there is a token',
+    at(POLLS, 'any answer but 200, 204 and 404 of the newest endpoint'),
+    at('integration/server/link', 'is no server: its pages are neither read nor taken for success'),
+  ),
+  part(
+    21,
+    'firewall allows the API and blocks storage',
+    'packets dropped by a firewall: refused connections only',
+    at('integration/source/url-source', 'names the host it cannot reach'),
+    at(DEPLOYMENTS, 'that changes between two checks is taken as it is at the second (changed offer, R21)'),
+  ),
+  whole(
+    22,
+    'D-Bus daemon restarts or is stopped',
+    at('e2e/bus', 'during the download: it goes on without a bus'),
+    at('e2e/bus', 'during the commit: it is committed, and the result is told later'),
+    at('e2e/holds', 'counts as lost when the bus stays away longer than the grace'),
+  ),
+  part(
+    23,
+    'update breaks D-Bus itself',
+    'a boot of the new slot with the bus masked',
+    at('e2e/bus', 'rolls a broken update back all the same, and is there when the bus comes'),
+  ),
+  whole(
+    24,
+    'interface dies holding a lock',
+    at('e2e/holds', 'makes the update wait, says who and why, and goes at once when its owner is killed'),
+    at('e2e/crowd', 'clients that hold and are killed leave nothing behind'),
+  ),
+  whole(
+    25,
+    'our own crash leaves a lock',
+    at('e2e/holds', 'is gone after a crash of the service in which its owner died too'),
+    at('integration/system/lock', 'is free at once when its holder is killed'),
+  ),
+  whole(
+    26,
+    'hung state script or module',
+    at('e2e/errors', 'Timeout: the module hangs, and is gone afterwards'),
+    at('integration/modules/calls', 'that hangs is ended with its children at the time limit'),
+  ),
+  part(
+    27,
+    'script dies because systemd stops us',
+    'systemd itself: SIGTERM to the service and its module is tested',
+    at('e2e/kill', 'a module that ignores SIGTERM is gone before the service is'),
+    at('integration/modules/download', 'takes a module killed by the shutdown of the service for cancelled'),
+  ),
+  whole(
+    28,
+    'manual reboot during a wait',
+    at('e2e/kill-at-gates', 'consent given before the kill counts after it'),
+    at('e2e/install', 'is still waiting after a restart, with a new ticket'),
+  ),
+  part(
+    29,
+    'out of memory',
+    'a cgroup of 64 MiB with an artifact of 2 GiB',
+    at('integration/artifact/streaming', 'does not depend on the size of the payload'),
+  ),
+  open(
+    30,
+    'roll-forward instead of roll-back',
+    'two slots and a boot loader: the rootfs module is tested elsewhere',
+  ),
+  part(
+    31,
+    'boot loop, same bad update again',
+    'a failing deployment is installed anew at every offer (five of five were): no memory of it, no "needs a person"',
+    at('unit/core/restart', 'ends a rollback whose verification never succeeds, with clean-up'),
+  ),
+  part(
+    32,
+    'duplicate or repeated deployment',
+    'two deployments at the same time: a server offers one',
+    at(DEPLOYMENTS, 'that comes again, under its id or another, is not installed twice'),
+  ),
+  part(
+    33,
+    'server aborts during download or pause',
+    'an abort in the middle of a download: nothing is reported there',
+    at(DEPLOYMENTS, 'ends a deployment at whichever report it comes'),
+    at(DEPLOYMENTS, 'is honoured in a wait'),
+  ),
+  whole(
+    34,
+    'success reported too early',
+    at(REPORTS, 'costs the update, which is rolled back, never the service'),
+    at(DEPLOYMENTS, 'that is revoked for good rolls the update back before the commit'),
+  ),
+  part(
+    35,
+    'no server after the reboot',
+    'a policy that allows to commit without a server: Mender rolls back, so do we',
+    at(DEPLOYMENTS, 'that is revoked for good rolls the update back before the commit'),
+    at('unit/core/reports', 'before the commit is preceded by an authorization that is as patient'),
+  ),
+  open(36, 'check fails before a hook can repair', 'there is no class of artifacts for repair yet'),
+  part(
+    37,
+    'log grows while it is uploaded',
+    'a line that is written in the very moment of the upload, with the running service',
+    at('integration/log/deployment-log', 'pages through it while it grows'),
+    at('integration/server/client', 'is cut to a megabyte, the newest kept, in bounded memory'),
+  ),
+  whole(38, 'client floods the bus', at('e2e/flood', 'a client that floods the bus')),
+  open(39, 'daemon upgraded in mid-update', 'an upgrade of the package in both directions'),
+  part(
+    40,
+    'abrupt reboot loses data of applications',
+    'a delay inhibitor of a real logind',
+    at('e2e/conditions', 'logind: whoever inhibits the shutdown is named, and the reboot waits for him'),
+  ),
+  open(41, 'target device busy', 'block devices: the rootfs module is tested elsewhere'),
+  open(42, 'watchdog', 'an event loop that stands still under a real systemd'),
+];
