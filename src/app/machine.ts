@@ -138,6 +138,14 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
       return guarded(turn(state, event, nothing), state, nothing);
     }
     const { request } = input;
+    return guarded(
+      defer(() => takeCommand(state, request)),
+      state,
+      request.reject,
+    );
+  }
+
+  function takeCommand(state: UpdateState, request: Request): Observable<Turn> {
     const decision = decide(state, request.command, clock.now().bootMs);
     if (decision.kind === 'refused') {
       request.reject(new RefusedCall(decision.refusal));
@@ -147,12 +155,11 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
       request.resolve(decision.reply);
       return EMPTY;
     }
-    const turn$ = turn(state, stamp(decision.event), () => {
+    return turn(state, stamp(decision.event), () => {
       const reply = decision.reply(state$.value);
       if (typeof reply === 'string') request.resolve(reply);
       else request.reject(new RefusedCall(reply));
     });
-    return guarded(turn$, state, request.reject);
   }
 
   /** One event that cannot be taken in must not end the loop. */

@@ -29,6 +29,8 @@ export interface CallAnswer {
 
 export interface HarnessOptions extends DeviceOptions {
   readonly bus?: PrivateBus;
+  /** Another build of the service than that of the present sources. */
+  readonly program?: string;
 }
 
 export interface StartOptions {
@@ -49,6 +51,7 @@ export class ServiceHarness {
   readonly device: Device;
   readonly watch: PropertyWatch;
   readonly #ownsBus: boolean;
+  readonly #program: string | null;
   #process: ChildProcess | null = null;
   #exit: Promise<Exit> | null = null;
 
@@ -57,13 +60,14 @@ export class ServiceHarness {
       options.bus ?? startPrivateBus({ policyPaths: SHIPPED_POLICIES }),
       makeDevice(options),
     ]);
-    return new ServiceHarness(bus, device, options.bus === undefined);
+    return new ServiceHarness(bus, device, options);
   }
 
-  private constructor(bus: PrivateBus, device: Device, ownsBus: boolean) {
+  private constructor(bus: PrivateBus, device: Device, options: HarnessOptions) {
     this.bus = bus;
     this.device = device;
-    this.#ownsBus = ownsBus;
+    this.#ownsBus = options.bus === undefined;
+    this.#program = options.program ?? null;
     this.watch = watchProperties(bus.address, () => this.#lastWords());
   }
 
@@ -103,7 +107,7 @@ export class ServiceHarness {
   async spawn(environment: NodeJS.ProcessEnv = {}): Promise<ChildProcess> {
     const { bootIdFile, logFile } = this.device;
     const bindBootId = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"';
-    const command = [bootIdFile, process.execPath, await builtService()];
+    const command = [bootIdFile, process.execPath, this.#program ?? (await builtService())];
     const log = openSync(logFile, 'a');
     try {
       return spawn('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', bindBootId, ...command], {

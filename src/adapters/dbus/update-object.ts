@@ -143,7 +143,9 @@ export function createUpdateObject(options: UpdateObjectOptions): ServedObject {
       return [historyMap(entry, true)];
     },
     [`${HISTORY}.ExportDecisions`]: async ({ args }) => {
-      const [fromSeq, wanted] = [Number(args[0]), Number(args[1])];
+      // No number is that high: there is nothing from there on.
+      const fromSeq = Math.min(Number(args[0]), Number.MAX_SAFE_INTEGER);
+      const wanted = Number(args[1]);
       if (wanted < 1) throw new RefusedCall(refuse('InvalidArgs', 'max_lines: found 0, expected at least 1'));
       const page = await service.readDecisions(fromSeq, Math.min(wanted, MAX_DECISIONS));
       return [[...page.lines], unsigned(page.nextSeq)];

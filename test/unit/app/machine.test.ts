@@ -265,6 +265,20 @@ describe('a command', () => {
     expect(made.machine.state().history[0]?.result).toBe('success');
   });
 
+  it('that cannot be judged for a defect of ours is rejected, and the next one is taken in', async () => {
+    const made = bench();
+    await idle(made);
+    const { machine, log } = made;
+    const broken = {
+      get kind(): never {
+        throw new TypeError('a defect');
+      },
+    };
+    await expect(machine.command(broken as unknown as Command)).rejects.toThrow('a defect');
+    expect(log.records.some(({ level }) => level === 'error')).toBe(true);
+    await expect(machine.command(INSTALL)).resolves.toBe('');
+  });
+
   it('that meets a defect of the store is rejected, and the next one is taken in', async () => {
     let isDefect = false;
     const memory = new MemoryStore<UpdateState>();
