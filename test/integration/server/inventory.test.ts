@@ -11,7 +11,7 @@ let client: MenderServer;
 beforeEach(async () => {
   lab = new Lab();
   api = await startDeviceApi();
-  client = lab.client([api.url], { inventory: { directory: lab.at('inventory'), timeoutMs: 500 } });
+  client = lab.client([api.url], { inventory: { directory: lab.at('inventory'), timeoutMs: 4_000 } });
 });
 afterEach(async () => {
   await lab.dispose();
