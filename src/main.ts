@@ -147,8 +147,8 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     address: systemBusAddress(process.env),
     names: [
       { name: HOLDPOINT_BUS_NAME },
-      ...(settings.areMenderNamesOffered ? [{ name: MENDER_BUS_NAME, flags }] : []),
       ...(isTokenGiven ? [{ name: MENDER_AUTH_BUS_NAME, flags }] : []),
+      ...(settings.areMenderNamesOffered ? [{ name: MENDER_BUS_NAME, flags }] : []),
     ],
     log: component('bus'),
   });

@@ -38,6 +38,8 @@ async function finished(rig: Rig, id: string): Promise<void> {
       rig.service.watch.signals.some(({ member, args }) => member === 'DeploymentFinished' && args[1] === id),
     60_000,
   );
+  // The last report follows.
+  await rig.idle();
 }
 
 describe.concurrent('a link', () => {

@@ -98,9 +98,18 @@ function busOf(trace: Trace): readonly Entry[] {
   }
   // Where they stand among each other hangs on the tick of a clock: each kind on its own.
   const kinds = ['takes', 'signal', 'error'];
-  const sorted = kinds.flatMap((kind) => entries.filter(({ name }) => name.startsWith(kind)));
+  const sorted = kinds.flatMap((kind) => withoutRepeats(entries.filter(({ name }) => name.startsWith(kind))));
   const calls = trace.lines.filter((line): line is DriverLine => line.src === 'driver').map(driverEntry);
   return [...sorted, ...calls];
+}
+
+/** How often a device authenticates while a trace is taken hangs on when that ended; the lane `flow` has the requests. */
+function withoutRepeats(entries: readonly Entry[]): readonly Entry[] {
+  return entries.filter((entry, index) => {
+    const before = entries[index - 1];
+    const isToken = entry.name.endsWith('.JwtTokenStateChange');
+    return !isToken || JSON.stringify(before) !== JSON.stringify(entry);
+  });
 }
 
 const isMapRequest = ({ path }: HttpLine): boolean => path.endsWith('/update_control_map');

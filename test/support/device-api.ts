@@ -64,6 +64,8 @@ export interface DeviceApi {
   onUpgrade(listener: (message: IncomingMessage, socket: Duplex) => void): void;
   /** The token issued last. */
   readonly token: string;
+  /** Whether the token was issued here and has not been revoked. */
+  isValid(token: string): boolean;
   close(): Promise<void>;
 }
 
@@ -173,6 +175,7 @@ export async function startDeviceApi(options: DeviceApiOptions = {}): Promise<De
     offer: (deployment) => (offered = deployment),
     revokeTokens: () => valid.clear(),
     onUpgrade: (listener) => void server.on('upgrade', listener),
+    isValid: (one) => valid.has(one),
     get token() {
       return token;
     },

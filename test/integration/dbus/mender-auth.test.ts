@@ -411,7 +411,8 @@ describe('beside the real client', () => {
       const never = new AbortController().signal;
       const [one, two] = await Promise.all([source.authenticate(never), source.authenticate(never)]);
       expect(two).toBe(one);
-      expect(one.token.reveal()).toBe(api.token);
+      // The client may have authenticated once more since.
+      expect(api.isValid(one.token.reveal())).toBe(true);
       expect(one.serverUrl).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
       // Its forwarder takes us to the server.
       const authorization = `Bearer ${one.token.reveal()}`;
