@@ -9,6 +9,8 @@ import { eventually } from './eventually.ts';
 
 const PROGRAM = 'chromium';
 const ANSWER_LIMIT_MS = 20_000;
+/** A person who hit nothing clicks again. */
+const CLICK_TRIES = 5;
 
 export interface Page {
   /** Value of an expression in the page; promises are waited for. */
@@ -184,17 +186,35 @@ async function openPage(connection: Connection, url: string): Promise<Page> {
     complaints,
     evaluate,
     async click(selector) {
-      const point = await evaluate<{ x: number; y: number } | null>(`(() => {
-        const element = document.querySelector(${quoted(selector)});
-        if (!element) return null;
-        element.scrollIntoView({ block: 'center' });
-        const { x, y, width, height } = element.getBoundingClientRect();
-        return width === 0 ? null : { x: x + width / 2, y: y + height / 2 };
-      })()`);
-      if (point === null) throw new Error(`nothing to click on: ${selector}`);
-      for (const type of ['mousePressed', 'mouseReleased']) {
-        await send('Input.dispatchMouseEvent', { type, ...point, button: 'left', clickCount: 1 });
+      for (let tries = 0; tries < CLICK_TRIES; tries++) {
+        // Two frames long at the same place and on top: a page that changes meanwhile would move it away from the mouse.
+        const point = await evaluate<{ x: number; y: number } | null>(`(async () => {
+          const frame = () => new Promise((done) => requestAnimationFrame(done));
+          const element = document.querySelector(${quoted(selector)});
+          if (!element) return null;
+          let last = '';
+          for (let frames = 0; frames < 300; frames++) {
+            element.scrollIntoView({ block: 'center', behavior: 'instant' });
+            const { x, y, width, height } = element.getBoundingClientRect();
+            const middle = { x: x + width / 2, y: y + height / 2 };
+            const now = [x, y, width, height].join();
+            if (width > 0 && now === last && element.contains(document.elementFromPoint(middle.x, middle.y))) {
+              window.isClicked = false;
+              element.addEventListener('click', () => (window.isClicked = true), { once: true, capture: true });
+              return middle;
+            }
+            last = now;
+            await frame();
+          }
+          return null;
+        })()`);
+        if (point === null) throw new Error(`nothing to click on: ${selector}`);
+        for (const type of ['mousePressed', 'mouseReleased']) {
+          await send('Input.dispatchMouseEvent', { type, ...point, button: 'left', clickCount: 1 });
+        }
+        if (await evaluate<boolean>('window.isClicked')) return;
       }
+      throw new Error(`${CLICK_TRIES} clicks did not arrive: ${selector}`);
     },
     async focus(selector) {
       await evaluate(`document.querySelector(${quoted(selector)}).focus()`);
