@@ -73,8 +73,6 @@ export function arriveAtGate(draft: Draft, point: HoldPoint): GateResult {
 
 /** Looks at the gate again because something about it has changed. */
 export function reconsiderGate(draft: Draft, cause: Cause | null): GateResult {
-  if (draft.state.visit === null) return 'waiting';
-  endSnoozeWhenOver(draft);
   return decide(draft, cause);
 }
 
@@ -205,6 +203,7 @@ function decide(draft: Draft, cause: Cause | null): GateResult {
   if (visit === null || visit.unmet === null || visit.refresh === 'first') return 'waiting';
   countTimeBefore(draft, visit.point);
   const spentMs = spentAt(draft.state, visit.point, draft.event.at.bootMs);
+  endSnoozeWhenOver(draft, visit.point, spentMs);
   const verdict = decideGate(situationAt(draft, visit, spentMs));
   changeVisit(draft, { askedMaps: [...new Set([...visit.askedMaps, ...verdict.askedMaps])] });
   switch (verdict.kind) {
@@ -404,27 +403,27 @@ function snoozedSoFar(state: UpdateState, spentMs: number): number {
   return ended + (active ? Math.max(0, spentMs - active.sinceWaitedMs) : 0);
 }
 
-function endSnoozeWhenOver(draft: Draft): void {
-  const { wait: present, deployment } = draft.state;
-  if (present === null || deployment === null) return;
-  const active = activeSnooze(draft.state, present.point);
-  if (active === null || waitedMs(present, draft.event.at.bootMs) < active.untilWaitedMs) return;
-  endSnooze(draft, active.untilWaitedMs);
+/** Also one that ran out while the service was down, before the wait has begun again. */
+function endSnoozeWhenOver(draft: Draft, point: HoldPoint, spentMs: number): void {
+  const active = activeSnooze(draft.state, point);
+  if (active !== null && spentMs >= active.untilWaitedMs) endSnooze(draft, spentMs);
 }
 
 /** The question is put again; `atWaitedMs`: until when nobody was asked. */
 export function endSnooze(draft: Draft, atWaitedMs: number): void {
   const { wait: present, deployment } = draft.state;
   const active = deployment?.snoozes.active;
-  if (!present || !deployment || !active) return;
-  changeDeployment(draft, { snoozes: { ...deployment.snoozes, active: null } });
-  change(draft, {
-    wait: {
-      ...present,
-      snoozedMs:
-        present.snoozedMs + Math.max(0, Math.min(atWaitedMs, active.untilWaitedMs) - active.sinceWaitedMs),
-    },
+  if (!deployment || !active) return;
+  const justMs = Math.max(0, Math.min(atWaitedMs, active.untilWaitedMs) - active.sinceWaitedMs);
+  const { carriedWait } = deployment;
+  changeDeployment(draft, {
+    snoozes: { ...deployment.snoozes, active: null },
+    ...(!present &&
+      carriedWait?.point === active.point && {
+        carriedWait: { ...carriedWait, snoozedMs: carriedWait.snoozedMs + justMs },
+      }),
   });
+  if (present) change(draft, { wait: { ...present, snoozedMs: present.snoozedMs + justMs } });
 }
 
 /** Passed all the same, by a map or the ceiling. */

@@ -283,9 +283,14 @@ export function afterStart(
     snoozedMs: facts.snoozedMs - (facts.snoozeLeftMs === null ? 0 : lostMs),
     snoozeLeftMs: facts.snoozeLeftMs === null ? null : facts.snoozeLeftMs + lostMs,
     health: reboots ? 'none' : facts.health,
-    maps: facts.maps.map((map) => ({ ...map, leftMs: LIMITS.bootMs })),
+    maps: facts.maps.filter(saysAnything).map((map) => ({ ...map, leftMs: LIMITS.bootMs })),
     holds: reboots ? facts.holds.flatMap(afterReboot) : facts.holds,
   };
+}
+
+/** A rule that says continue in every case is none once it is read again: spec/update-control.md, case 19. */
+function saysAnything({ says, saysExpired, afterwards }: FactMap): boolean {
+  return [says, saysExpired, afterwards].some((word) => word !== 'continue');
 }
 
 function afterReboot(hold: FactHold): readonly FactHold[] {

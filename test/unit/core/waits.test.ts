@@ -267,6 +267,21 @@ describe('a wait', () => {
     expect(simulator.state.wait?.waitedMs).toBeLessThanOrEqual(95 * MINUTE_MS);
   });
 
+  it('asks again at once when its snooze ran out while the service was down', () => {
+    const simulator = reach('install-gate');
+    simulator.run();
+    const ticket = simulator.state.wait?.ticket ?? '';
+    simulator.command({ kind: 'Snooze', ticket, uid: 1000, seconds: 900 });
+    expect(shownOf(simulator).waitTicket).toBe('');
+    simulator.passTime(899_000);
+    const noticesBefore = simulator.notices.length;
+    simulator.restart({ reboots: false });
+    expect(simulator.state.wait?.blockers.map(({ kind }) => kind)).toEqual(['consent']);
+    expect(simulator.notices.slice(noticesBefore).map(({ kind }) => kind)).toContain('WaitStarted');
+    expect(simulator.state.deployment?.snoozes).toMatchObject({ count: 1, active: null });
+    expect(simulator.state.wait).toMatchObject({ waitedMs: 901_000, snoozedMs: 900_000 });
+  });
+
   it('does not count the download as waiting', () => {
     const settings = consentAt('ArtifactInstall_Enter', { onExpire: 'fail', consentTimeoutSeconds: 60 });
     const simulator = new FlowSimulator({ settings }).boot();
