@@ -279,6 +279,8 @@ const LOOK_ONLY: StoreFiles = {
   ...realStoreFiles,
   makeDirectory: refuse,
   create: refuse,
+  overwrite: refuse,
+  syncFile: refuse,
   rename: refuse,
   remove: () => Promise.resolve(),
   syncDirectory: refuse,
