@@ -5,6 +5,7 @@ import {
   hasMapOf,
   hasReleaseAt,
   releasesIn,
+  unexpiring,
   nextHalfwayBootMs,
   type MapPool,
 } from './control/map-pool.ts';
@@ -41,6 +42,9 @@ const PASSED_TICKETS_KEPT = 16;
 const INQUIRY_LIMIT_MS = 60_000;
 /** No map is fetched or asked again sooner, however short its lifetime. */
 const MIN_REFRESH_MS = 1_000;
+
+/** Earlier by up to this part: a fleet that waits at one gate does not ask its server all at once. */
+const REFRESH_JITTER = 0.1;
 
 /** refused: the answer is no, and nothing has been touched. failed: as Mender, the next state's failure path. */
 export type GateResult = 'waiting' | 'passed' | 'refused' | 'failed';
@@ -140,14 +144,14 @@ export function takeFetchedMap(
   const delayMs = retryDelayMs(
     failedRefreshes,
     {
-      maxIntervalSeconds: settings.retryPollIntervalSeconds,
+      maxIntervalSeconds: settings.updatePollIntervalSeconds,
       maxRetries: settings.retryPollCount,
     },
     answer.kind === 'failed' ? answer.retryAfterSeconds : 0,
   );
   // What it knows has an end of its own, and the server has said that it need not be there then.
   if (isReleaseKnown(draft, visit)) {
-    const afterMs = delayMs ?? Math.max(MIN_REFRESH_MS, settings.retryPollIntervalSeconds * 1000);
+    const afterMs = delayMs ?? Math.max(MIN_REFRESH_MS, settings.updatePollIntervalSeconds * 1000);
     changeVisit(draft, { refresh: 'none', failedRefreshes, refreshAtBootMs: at.bootMs + afterMs });
     return reconsiderGate(draft, null);
   }
@@ -402,7 +406,8 @@ function situationAt(draft: Draft, visit: GateVisit, spentMs: number): Parameter
     pause: deployment?.pause ?? null,
     areUpdatesEnabled: areUpdatesEnabled(state),
     holds: state.holds,
-    maps: state.controlMaps,
+    maps:
+      visit.refresh === 'retrying' ? unexpiring(state.controlMaps, deployment?.id ?? '') : state.controlMaps,
     unmet: visit.unmet ?? [],
     healthReports: deployment?.healthReports ?? [],
     snooze: activeSnooze(state, visit.point),
@@ -508,8 +513,15 @@ function nextRefreshMs(draft: Draft, pool: MapPool, deploymentId: string): numbe
   const { bootMs } = draft.event.at;
   const pollMs = draft.state.settings.updatePollIntervalSeconds * 1000;
   const halfway = nextHalfwayBootMs(pool, deploymentId);
-  const dueMs = Math.min(halfway ?? bootMs + pollMs, bootMs + pollMs);
+  const latestMs = Math.min(halfway ?? bootMs + pollMs, bootMs + pollMs);
+  const dueMs = latestMs - Math.floor((latestMs - bootMs) * REFRESH_JITTER * chanceOf(draft.event.nonce));
   return Math.max(dueMs, bootMs + MIN_REFRESH_MS);
+}
+
+/** A number from 0 to 1, out of the random digits that came with the event. */
+function chanceOf(nonce: string): number {
+  const value = Number.parseInt(nonce.slice(0, 8), 16) / 0x1_0000_0000;
+  return Number.isNaN(value) ? 0 : value;
 }
 
 function changeVisit(draft: Draft, changes: Partial<GateVisit>): void {

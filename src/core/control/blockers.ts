@@ -132,10 +132,12 @@ export function mapBlocking(
   return {
     blocker: { ...blocker, reasonCode: 'paused-by-map', details },
     // An expired map never pauses: `on_map_expire` knows no such word.
-    end: {
-      inMs: Math.max(0, map.expiresBootMs - now.bootMs),
-      leadsTo: rule?.onMapExpire === 'fail' ? 'fail' : 'continue',
-    },
+    end: Number.isFinite(map.expiresBootMs)
+      ? {
+          inMs: Math.max(0, map.expiresBootMs - now.bootMs),
+          leadsTo: rule?.onMapExpire === 'fail' ? 'fail' : 'continue',
+        }
+      : null,
   };
 }
 

@@ -19,7 +19,15 @@ import {
 import type { UnmetCondition } from './condition.ts';
 import type { HealthReport, HealthSettings } from './health.ts';
 import { expireHolds, remainingMs, type Hold } from './hold.ts';
-import { expireMaps, mapKey, opinionsOf, reasonsOfReleases, releasesIn, type MapPool } from './map-pool.ts';
+import {
+  expireMaps,
+  expiriesIn,
+  mapKey,
+  opinionsOf,
+  reasonsOfReleases,
+  releasesIn,
+  type MapPool,
+} from './map-pool.ts';
 import type { ReleaseClock } from './map-release.ts';
 import { MAP_POINTS, type MapPoint } from './control-map.ts';
 import { searchByPriority, type Opinion } from './priority-search.ts';
@@ -341,7 +349,7 @@ function changesByTime(situation: GateSituation, blocking: readonly Blocking[]):
   const inMs = [
     ...blocking.flatMap(({ end }) => end?.inMs ?? []),
     ...(settings.ceilingSeconds === 0 ? [] : [settings.ceilingSeconds * 1000 - waitedMs]),
-    ...maps.flatMap(({ isExpired, expiresBootMs }) => (isExpired ? [] : [expiresBootMs - now.bootMs])),
+    ...expiriesIn(maps, now.bootMs),
     ...releasesIn(maps, point, clockOf(situation)),
     ...holds.flatMap((hold) => remainingMs(hold, context, now.bootMs) ?? []),
   ];

@@ -96,6 +96,26 @@ export function nextHalfwayBootMs(pool: MapPool, id: string | null): number | nu
   return earliest(asked.map(({ halfwayBootMs }) => halfwayBootMs));
 }
 
+/**
+ * While the server's map cannot be refreshed it is not judged by its expiry: whoever is out of reach for an hour goes on
+ * waiting, until the attempts or the point's ceiling are used up. Not for storing. Source: spec/update-control.md
+ * section 5 (nothing is asked of the maps before a refresh has succeeded), design/stories.md 12.
+ */
+export function unexpiring(pool: MapPool, deploymentId: string): MapPool {
+  return pool.map((map) =>
+    map.origin === 'server' && map.id === deploymentId
+      ? { ...map, isExpired: false, expiresBootMs: Infinity }
+      : map,
+  );
+}
+
+/** Milliseconds until each of the active ones expires. */
+export function expiriesIn(pool: MapPool, nowBootMs: number): readonly number[] {
+  return active(pool)
+    .map(({ expiresBootMs }) => expiresBootMs - nowBootMs)
+    .filter(Number.isFinite);
+}
+
 /** Whether one of the maps will let go of the point, or has, at a time the server has named. */
 export function hasReleaseAt(pool: MapPool, point: MapPoint): boolean {
   return pool.some((map) => releaseOf(map.releases, point) !== null);

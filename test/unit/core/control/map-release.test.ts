@@ -275,6 +275,48 @@ describe('a release at a time', () => {
   });
 });
 
+describe('a server out of reach', () => {
+  const point = 'ArtifactInstall_Enter';
+  const known: MapAnswer = { kind: 'map', text: pausing(point) };
+  const HOUR_MS = 60 * MINUTE_MS;
+
+  it('for an hour fails nobody who waits, although the map expires meanwhile', () => {
+    const down = Array.from({ length: 12 }, () => DOWN);
+    const open: MapAnswer = {
+      kind: 'map',
+      text: controlMapJson({ id: DEPLOYMENT_ID, priority: 0, states: {} }),
+    };
+    const simulator = begin(point, null, {
+      settings: { ...SERVER_SETTINGS, controlMapExpirationSeconds: 3600 },
+      mapAnswers: [known, ...down, open],
+    });
+    simulator.advance(HOUR_MS + 1);
+    expect(simulator.state.controlMaps[0]?.isExpired).toBe(true);
+    expect(simulator.state.wait?.blockers).toMatchObject([
+      { reasonCode: 'paused-by-map', endsWallMs: 0, onEnd: 'keep-waiting' },
+      { reasonCode: 'map-not-refreshed' },
+    ]);
+    expect(simulator.state.wait?.deadlineBootMs).toBe(simulator.bootMs - HOUR_MS - 1 + 7 * 24 * HOUR_MS);
+    simulator.advance(HOUR_MS).run();
+    expect(simulator.trace).toContain('I');
+    expect(isOver(simulator)).toBe('success');
+  });
+
+  it('is asked again a little earlier than it must be, by chance', () => {
+    const simulator = begin(point, null, {
+      settings: { ...SERVER_SETTINGS, controlMapExpirationSeconds: 7200, updatePollIntervalSeconds: 1000 },
+    });
+    const plannedIn = (digits: string): number => {
+      const event = {
+        ...simulator.stamp({ kind: 'ControlMapFetched', workId: simulator.state.workId, answer: known }),
+      };
+      simulator.take({ ...event, nonce: digits.padEnd(32, '0') });
+      return (simulator.state.visit?.refreshAtBootMs ?? 0) - simulator.bootMs;
+    };
+    expect(['00000000', '80000000', 'ffffffff'].map(plannedIn)).toEqual([1_000_000, 950_000, 900_001]);
+  });
+});
+
 describe('the clock a release goes by', () => {
   const point = 'ArtifactCommit_Enter';
 
