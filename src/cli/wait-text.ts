@@ -40,7 +40,11 @@ const WORDS: Readonly<Record<string, Words>> = {
     if (reasonCode === 'map-not-refreshed') {
       return `the control map of ${whose}, which could not be fetched (${said(details['attempts'])} attempts)`;
     }
-    return `the control map ${said(details['map-id'])} of ${whose}`;
+    const map = `the control map ${said(details['map-id'])} of ${whose}`;
+    const release = details['release-at-usec'];
+    if (typeof release !== 'number') return map;
+    const until = `${map}, which lets go at ${timeText(release)}`;
+    return reasonCode === 'clock-not-trusted' ? `${until}, and the clock is not trusted` : until;
   },
   pause: ({ owner }) => `an end of the pause (holdpoint unpause) by ${ownerText(owner)}`,
   'updates-disabled': () => 'updates being enabled (holdpoint enable)',

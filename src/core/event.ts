@@ -3,6 +3,7 @@ import type { Failure } from './errors.ts';
 import type { UnmetCondition } from './control/condition.ts';
 import type { ControlMap } from './control/control-map.ts';
 import type { HealthVerdict } from './control/health.ts';
+import type { GivenMap } from './server-map.ts';
 import type { FlowSettings } from './settings.ts';
 import type { HoldPoint, OnExpire } from './hold-point.ts';
 import type { ArtifactSummary, RebootMode, ServerStanding, Waiver } from './state.ts';
@@ -58,6 +59,8 @@ export type EventBody =
         readonly location: ArtifactLocation;
         /** JSON text of the update control map that came with it; null = none. */
         readonly controlMapText: string | null;
+        /** JSON text of the releases announced beside it; absent = none. */
+        readonly mapReleasesText?: string;
       } | null;
       readonly failure: Failure | null;
     }
@@ -107,7 +110,7 @@ export type EventBody =
       readonly kind: 'ControlMapFetched';
       readonly workId: number;
       readonly answer:
-        | { readonly kind: 'map'; readonly text: string }
+        | ({ readonly kind: 'map' } & GivenMap)
         | { readonly kind: 'deployment-gone' }
         | { readonly kind: 'failed'; readonly failure: Failure; readonly retryAfterSeconds: number };
     }
@@ -117,6 +120,8 @@ export type EventBody =
       readonly workId: number;
       readonly unmet: readonly UnmetCondition[];
     }
+  /** Why the wall clock is not believed, '' = it is: first when asked for, then at each change and step of the clock. */
+  | { readonly kind: 'WallClockJudged'; readonly workId: number; readonly problem: string }
   | ({
       readonly kind: 'HealthReported';
       readonly checker: string;
@@ -205,6 +210,7 @@ export const EVENT_KINDS = [
   'ControlMapGiven',
   'ControlMapFetched',
   'ConditionsReported',
+  'WallClockJudged',
   'HealthReported',
   'AlarmRang',
   'JournalWritten',

@@ -1,13 +1,13 @@
 import { announce, change, order, recordFailure, type Draft } from './draft.ts';
 import type { Failure } from './errors.ts';
-import { parseServerMap } from './control/control-map.ts';
-import { deleteMapsOf, insertMap } from './control/map-pool.ts';
+import { deleteMapsOf } from './control/map-pool.ts';
 import type { EventBody } from './event.ts';
 import { startDeployment } from './request.ts';
 import { retryDelayMs } from './retry.ts';
 import type { FlowStep, HistoryEntry } from './state.ts';
 import { FLOW, type Outcome } from './transition-table.ts';
 import { follow } from './walk.ts';
+import { insertServerMap, type GivenMap, type ServerMapOutcome } from './server-map.ts';
 
 /** What the work of a step has come to, as an outcome in the table. */
 
@@ -137,7 +137,12 @@ export function finishCheck(
     artifact: null,
     sizeBytes: -1,
   });
-  const mapFailure = takeOfferedMap(draft, offer.deploymentId, offer.controlMapText ?? null);
+  const { deploymentId, controlMapText: text = null, mapReleasesText } = offer;
+  const mapFailure = takeOfferedMap(
+    draft,
+    deploymentId,
+    text === null ? null : { text, ...(mapReleasesText !== undefined && { mapReleasesText }) },
+  );
   if (mapFailure === null) {
     follow(draft, 'offered', null);
     return;
@@ -148,38 +153,19 @@ export function finishCheck(
 }
 
 /** Source: spec/update-control.md section 6. */
-function takeOfferedMap(draft: Draft, deploymentId: string, text: string | null): Failure | null {
-  const { controlMaps, settings } = draft.state;
-  const { at } = draft.event;
-  if (text === null || text.trim() === 'null') {
-    change(draft, { controlMaps: deleteMapsOf(controlMaps, deploymentId) });
-    return null;
-  }
-  const parsed = parseServerMap(text, deploymentId);
-  if (parsed.kind === 'null') {
-    change(draft, { controlMaps: deleteMapsOf(controlMaps, deploymentId) });
-    return null;
-  }
-  const pool =
-    parsed.kind === 'invalid'
-      ? null
-      : insertMap(controlMaps, parsed.map, {
-          origin: 'server',
-          uid: -1,
-          nowWallMs: at.wallMs,
-          nowBootMs: at.bootMs,
-          lifetimeMs: settings.controlMapExpirationSeconds * 1000,
-        });
-  if (pool === null) {
-    const why =
-      parsed.kind === 'invalid' ? `${parsed.path}: ${parsed.message}` : 'there are too many control maps';
+function takeOfferedMap(draft: Draft, deploymentId: string, given: GivenMap | null): Failure | null {
+  const outcome: ServerMapOutcome =
+    given === null ? { kind: 'none' } : insertServerMap(draft, deploymentId, given);
+  if (outcome.kind === 'refused') {
     return {
       name: 'ControlMap',
-      message: `the server's control map: ${why}`,
+      message: `the server's control map: ${outcome.message}`,
       details: { reason: 'invalid-map' },
     };
   }
-  change(draft, { controlMaps: pool });
+  change(draft, {
+    controlMaps: outcome.kind === 'pool' ? outcome.pool : deleteMapsOf(draft.state.controlMaps, deploymentId),
+  });
   return null;
 }
 

@@ -269,6 +269,11 @@ export interface GateVisit {
   readonly failedRefreshes: number;
   /** When the server's map is to be fetched again, boot time; null = not. */
   readonly refreshAtBootMs: number | null;
+  /**
+   * Why the wall clock, which a release at a time goes by, is not believed; '' = it is, null = being found out. Absent =
+   * no map here has such a release.
+   */
+  readonly clockProblem?: string | null;
   /** Keys of the maps that have been asked in this visit; each moves on once when the gate is passed. */
   readonly askedMaps: readonly string[];
 }

@@ -121,7 +121,7 @@ export const WORK_EVENTS: Readonly<Record<Work['kind'], readonly EventKind[]>> =
   'ask-needs-reboot': ['RebootNeedAnswered', 'QuestionFailed'],
   'ask-supports-rollback': ['RollbackSupportAnswered', 'QuestionFailed'],
   download: ['ArtifactVerified', 'DownloadProgressed', 'DownloadFinished'],
-  gate: ['StatusReported', 'TimerFired', 'ControlMapFetched', 'ConditionsReported'],
+  gate: ['StatusReported', 'TimerFired', 'ControlMapFetched', 'ConditionsReported', 'WallClockJudged'],
   report: ['StatusReported', 'TimerFired'],
   authorize: ['AuthorizationFinished', 'TimerFired'],
   'check-script-version': ['ScriptVersionChecked'],

@@ -202,6 +202,9 @@ function apply(draft: Draft, event: EventBody): void {
     case 'ConditionsReported':
       reportConditions(draft, event.unmet);
       return;
+    case 'WallClockJudged':
+      judgeWallClock(draft, event.problem);
+      return;
     case 'HealthReported':
       reportHealth(draft, event);
       return;
@@ -218,6 +221,13 @@ function reportConditions(draft: Draft, unmet: readonly UnmetCondition[]): void 
   const { visit } = draft.state;
   if (visit === null) return;
   change(draft, { visit: { ...visit, unmet } });
+  lookAgain(draft, null);
+}
+
+function judgeWallClock(draft: Draft, problem: string): void {
+  const { visit } = draft.state;
+  if (visit === null) return;
+  change(draft, { visit: { ...visit, clockProblem: problem } });
   lookAgain(draft, null);
 }
 

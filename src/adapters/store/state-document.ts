@@ -4,7 +4,7 @@
  * (design/faults.md R4). Keys that are not known are passed over: a newer version may have written them.
  */
 import * as v from 'valibot';
-import { MAP_ACTIONS } from '../../core/control/control-map.ts';
+import { MAP_ACTIONS, MAP_POINTS } from '../../core/control/control-map.ts';
 import { HEALTH_VERDICTS } from '../../core/control/health.ts';
 import { DECISION_KINDS } from '../../core/control/journal.ts';
 import { FAILURE_NAMES, UpdateError } from '../../core/errors.ts';
@@ -176,6 +176,7 @@ const visit = v.object({
   refresh: v.picklist(['none', 'first', 'retrying']),
   failedRefreshes: count,
   refreshAtBootMs: v.nullable(time),
+  clockProblem: v.exactOptional(v.nullable(v.string())),
   askedMaps: strings,
 });
 const hold = v.object({
@@ -220,6 +221,9 @@ const controlMap = v.object({
   halfwayBootMs: time,
   expiresBootMs: time,
   isExpired: v.boolean(),
+  releases: v.exactOptional(
+    v.array(v.object({ point: v.picklist(MAP_POINTS), atWallMs: time, isForced: v.boolean() })),
+  ),
 });
 const holdPoint = v.object({
   consent: v.picklist(['none', 'required']),
