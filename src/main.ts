@@ -21,6 +21,7 @@ import type { MenderServer } from './adapters/server/mender-server.ts';
 import { SystemClock } from './adapters/system/clock.ts';
 import { FileDecisionJournal } from './adapters/store/decision-journal.ts';
 import { lockDatastore } from './adapters/system/lock.ts';
+import { signsOfLife, takeManager, type Manager } from './adapters/system/service-manager.ts';
 import { readBootstrap } from './app/bootstrap.ts';
 import { runEffects } from './app/effects.ts';
 import { createLinkRefresher } from './app/fresh-link.ts';
@@ -35,6 +36,7 @@ import {
   openForwarder,
   openMenderStore,
   openRecords,
+  openRuns,
   openServer,
   openStates,
 } from './compose-adapters.ts';
@@ -44,6 +46,7 @@ import { passedPointOf } from './core/command.ts';
 import { UpdateError } from './core/errors.ts';
 import type { EventBody } from './core/event.ts';
 import { snapshotOf } from './core/snapshot.ts';
+import { FLOW } from './core/transition-table.ts';
 import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
 import type { HoldPoint } from './core/hold-point.ts';
 import type { AccessContext } from './adapters/dbus/actions.ts';
@@ -62,11 +65,14 @@ type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 async function main(): Promise<void> {
   const options = parseArguments(process.argv);
+  const manager = takeManager(process.env, process.pid);
   const { settings, warnings } = await loadSettings(options);
   const log = createServiceLog({ level: settings.logLevel });
   for (const warning of warnings) log.warn(warning);
   const lock = await lockDatastore({ directory: settings.paths.stateDirectory, command: 'holdpointd' });
-  const exitCode = await serve(settings, log);
+  // Before the state is read: what a killed service had started may still be at work on what it speaks of.
+  await openRuns(settings, log).endLeftovers();
+  const exitCode = await serve(settings, manager, log);
   await lock.release();
   log.info('Stopped', { exitCode });
   process.exitCode = exitCode;
@@ -95,7 +101,7 @@ function parseArguments(argv: readonly string[]): ConfigOptions {
   }
 }
 
-async function serve(settings: Settings, log: Log): Promise<ExitCode> {
+async function serve(settings: Settings, manager: Manager | null, log: Log): Promise<ExitCode> {
   const clock = new SystemClock();
   const component = (name: string): Log => log.child({ component: name });
   const nonce = (): string => randomBytes(16).toString('hex');
@@ -247,6 +253,10 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   if (settings.isDbusEnabled) running.add(machine.tick$.pipe(take(1)).subscribe(() => bus.start()));
   machine.dispatch(startEvent(bootId, settings, bootstrap, standalone !== null, conditions.points));
   if (settings.servers.length > 0) running.add(talkToServer(machine, server, settings, clock));
+  if (manager) {
+    const signs = { manager, clock, log, passed: machine.passed, status: () => statusOf(machine.state()) };
+    running.add(signsOfLife(signs).subscribe());
+  }
   log.info('Started', { version: VERSION, datastore: settings.paths.datastoreDirectory });
 
   const exitCode = await exit;
@@ -338,6 +348,11 @@ function accessContext(state: UpdateState, settings: Settings): AccessContext {
     hold: (holdId) => holds.find(({ id }) => id === holdId) ?? null,
     isSignatureRequired: settings.verifyKeyPaths.length > 0,
   };
+}
+
+/** For `systemctl status`. */
+function statusOf({ step, wait }: UpdateState): string {
+  return wait === null ? `At ${FLOW[step].step}` : `Waiting at ${wait.point}`;
 }
 
 function capabilities(settings: Settings): readonly string[] {

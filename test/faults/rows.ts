@@ -46,6 +46,7 @@ const LINKS = 'faults/links';
 const REPORTS = 'faults/reports';
 const FRESH_LINKS = 'faults/fresh-links';
 const DEPLOYMENTS = 'faults/deployments';
+const PROCESSES = 'faults/processes';
 
 export const FAULT_ROWS: readonly FaultRow[] = [
   part(
@@ -238,6 +239,9 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     'hung state script or module',
     at('e2e/errors', 'Timeout: the module hangs, and is gone afterwards'),
     at('integration/modules/calls', 'that hangs is ended with its children at the time limit'),
+    at(PROCESSES, 'when a module runs into its time limit'),
+    at(PROCESSES, 'when a state script runs into its time limit, and the failure names the script'),
+    at(PROCESSES, 'when the service is stopped'),
   ),
   part(
     27,
@@ -245,6 +249,7 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     'systemd itself: SIGTERM to the service and its module is tested',
     at('e2e/kill', 'a module that ignores SIGTERM is gone before the service is'),
     at('integration/modules/download', 'takes a module killed by the shutdown of the service for cancelled'),
+    at(PROCESSES, 'when the service is killed: the next one ends it before it goes on with the update (R27)'),
   ),
   whole(
     28,
@@ -312,5 +317,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('e2e/conditions', 'logind: whoever inhibits the shutdown is named, and the reboot waits for him'),
   ),
   open(41, 'target device busy', 'block devices: the rootfs module is tested elsewhere'),
-  open(42, 'watchdog', 'an event loop that stands still under a real systemd'),
+  part(
+    42,
+    'watchdog',
+    'a real systemd: what it does when no sign of life comes is done by the test',
+    at(PROCESSES, 'is fed while the loop goes round'),
+    at('unit/app/machine', 'has not passed while a write does not return'),
+  ),
 ];

@@ -16,6 +16,7 @@ import {
   startProcess,
   type OutputSink,
   type ProcessEnd,
+  type ProcessRequest,
   type RunningProcess,
 } from '../system/process.ts';
 import { findModule } from './discover.ts';
@@ -38,6 +39,8 @@ export interface ModuleSettings {
   readonly timeoutSeconds: number;
   /** SIGTERM to SIGKILL, milliseconds; default 10 000. */
   readonly graceMs?: number;
+  /** Where a run is noted while it is under way. */
+  readonly ledger?: ProcessRequest['ledger'];
 }
 
 export class ModuleRunner implements UpdateModules {
@@ -160,7 +163,7 @@ export class ModuleRunner implements UpdateModules {
   }
 
   async #start(call: Call, stdout: OutputSink, signal: AbortSignal): Promise<RunningProcess> {
-    const { modulesDir, treeDir, timeoutSeconds, graceMs } = this.#settings;
+    const { modulesDir, treeDir, timeoutSeconds, graceMs, ledger } = this.#settings;
     // Looked up at every call: a module may have been removed, or replaced, since the last one.
     const program = await findModule(modulesDir, call.module).catch((error: unknown) => {
       throw moduleError(call, textOf(error), {}, error);
@@ -180,6 +183,7 @@ export class ModuleRunner implements UpdateModules {
         stdout,
         stderr: this.#logSink(call, 'stderr'),
         errorKind: 'module',
+        ...(ledger && { ledger }),
       });
     } catch (error) {
       if (!(error instanceof UpdateError)) throw error;
