@@ -4,17 +4,11 @@ import { rm } from 'node:fs/promises';
 import { filter, from, map, mergeMap, Subscription, take } from 'rxjs';
 import { systemBusAddress } from './adapters/dbus/address.ts';
 import { createConditions } from './adapters/conditions/conditions.ts';
-import { createAuthoriser } from './adapters/dbus/authorise.ts';
 import { Bus, NameFlag } from './adapters/dbus/connection.ts';
-import { Dispatcher } from './adapters/dbus/dispatcher.ts';
 import { createHolders } from './adapters/dbus/holders.ts';
 import { HOLDPOINT_BUS_NAME, MENDER_AUTH_BUS_NAME, MENDER_BUS_NAME } from './adapters/dbus/interface-xml.ts';
 import { MenderAuthManager } from './adapters/dbus/mender-auth-object.ts';
 import { MenderAuthSource } from './adapters/dbus/mender-auth-source.ts';
-import { createMenderUpdateObject } from './adapters/dbus/mender-update-object.ts';
-import { Publisher } from './adapters/dbus/publisher.ts';
-import { DEFAULT_RATE, RateLimiter } from './adapters/dbus/rate-limit.ts';
-import { createUpdateObject } from './adapters/dbus/update-object.ts';
 import { FileDeploymentLog } from './adapters/log/deployment-log.ts';
 import { createServiceLog } from './adapters/log/winston.ts';
 import type { MenderServer } from './adapters/server/mender-server.ts';
@@ -40,16 +34,15 @@ import {
   openServer,
   openStates,
 } from './compose-adapters.ts';
+import { serveOnBus } from './compose-bus.ts';
 import { loadSettings, type ConfigOptions } from './config/load.ts';
 import type { Settings } from './config/settings.ts';
-import { passedPointOf } from './core/command.ts';
 import { UpdateError } from './core/errors.ts';
 import type { EventBody } from './core/event.ts';
 import { snapshotOf } from './core/snapshot.ts';
 import { FLOW } from './core/transition-table.ts';
 import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
 import type { HoldPoint } from './core/hold-point.ts';
-import type { AccessContext } from './adapters/dbus/actions.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Log } from './ports/log.ts';
 import type { System } from './ports/system.ts';
@@ -199,41 +192,18 @@ async function serve(settings: Settings, manager: Manager | null, log: Log): Pro
     nonce,
   };
   const service = createService(machine, ports);
-  const authoriser = createAuthoriser({
+  const { publisher, dispatcher, authoriser } = serveOnBus(bus, {
+    version: VERSION,
+    capabilities: capabilities(settings),
     access: settings.access,
-    bus,
-    log: component('access'),
-    context: () => accessContext(machine.state(), settings),
+    isSignatureRequired: settings.verifyKeyPaths.length > 0,
+    areMenderNamesOffered: settings.areMenderNamesOffered,
+    first: snapshotOf(seed, clock.now()),
+    state: machine.state,
+    service,
+    objects: authManager ? [authManager.object] : [],
+    log,
   });
-  // The object answers from what was published last, the publisher publishes on the object's behalf.
-  const publisher = new Publisher(
-    bus,
-    (snapshot) =>
-      createUpdateObject({
-        version: VERSION,
-        capabilities: capabilities(settings),
-        snapshot,
-        service,
-        authoriser,
-        busId: () => bus.busId,
-      }),
-    snapshotOf(seed, clock.now()),
-    component('bus'),
-  );
-  const menderObject = createMenderUpdateObject({
-    setControlMap: async (text, uid) => Number(await service.command({ kind: 'SetControlMap', text, uid })),
-    log: component('control-map'),
-  });
-  const dispatcher = new Dispatcher({
-    objects: [
-      publisher.object,
-      ...(settings.areMenderNamesOffered ? [menderObject] : []),
-      ...(authManager ? [authManager.object] : []),
-    ],
-    log: component('bus'),
-    rateLimiter: new RateLimiter({ ...DEFAULT_RATE, nowMs: () => performance.now() }),
-  });
-  bus.serve(dispatcher.handle);
 
   const running = new Subscription();
   // Published before its effects are carried out: nobody is told of a state the properties do not show.
@@ -336,18 +306,6 @@ function deviceTypeOf(system: System): Promise<string> {
     (line) => line.replace(/^device_type=/, ''),
     () => '',
   );
-}
-
-function accessContext(state: UpdateState, settings: Settings): AccessContext {
-  const { wait, deployment, holds } = state;
-  return {
-    point: wait?.point ?? '',
-    passedPoint: (ticket) => passedPointOf(state, ticket),
-    deploymentId: deployment?.id ?? '',
-    artifactName: deployment?.artifact?.artifactName ?? deployment?.announcedName ?? '',
-    hold: (holdId) => holds.find(({ id }) => id === holdId) ?? null,
-    isSignatureRequired: settings.verifyKeyPaths.length > 0,
-  };
 }
 
 /** For `systemctl status`. */

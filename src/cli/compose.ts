@@ -20,6 +20,7 @@ import type { Settings } from '../config/settings.ts';
 import type { Installed } from '../core/artifact.ts';
 import { UpdateError } from '../core/errors.ts';
 import { resolve } from 'node:path';
+import { listScenarios, runSimulation, scenarioOf, simulationAddress } from './simulate.ts';
 import {
   askAgain,
   canDo,
@@ -186,6 +187,14 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     switchUpdates: (isEnabled) => withService((context) => switchUpdates(context, isEnabled)),
     history: (wanted) => withService((context) => showHistory(context, wanted)),
     log: (deploymentId) => withService((context) => showLog(context, deploymentId)),
+    listScenarios: async () => listScenarios(terminal),
+    simulate: (name, wanted, doing) =>
+      runSimulation(
+        terminal,
+        scenarioOf(name),
+        { ...wanted, doing, address: simulationAddress(environment), log: createLog(options) },
+        signal,
+      ),
     checkConfig: async () => checkConfig(terminal, await loadSettings(options, environment)),
   };
 }

@@ -58,6 +58,15 @@ const HOLD = {
 
 describe('a right command line', () => {
   it.each([
+    [['simulate', '--list'], ['listScenarios']],
+    [
+      ['simulate', 'kiosk'],
+      ['simulate', 'kiosk', { speed: 1, seed: null, isOnce: false }, 'simulating kiosk'],
+    ],
+    [
+      ['simulate', 'kiosk', '--speed', '0.5', '--seed', '7', '--once'],
+      ['simulate', 'kiosk', { speed: 0.5, seed: 7, isOnce: true }, 'simulating kiosk'],
+    ],
     [
       ['install', 'a.mender'],
       ['install', 'a.mender', { wait: true }],
@@ -249,8 +258,7 @@ describe('a right command line', () => {
     for (const name of ['install', 'rollback-deployment', 'check-config', 'hold', 'snooze', 'map', 'can'])
       expect(help.out).toContain(`  ${name} `);
     // Not there yet, so not shown.
-    for (const name of ['simulate', 'export-mender-store', 'check-update'])
-      expect(help.out).not.toContain(`  ${name} `);
+    for (const name of ['export-mender-store', 'check-update']) expect(help.out).not.toContain(`  ${name} `);
     expect(parse('install', '--help').out).toContain('4 rolled back, 5 aborted');
     expect(parse('hold', '--help').out).toContain('125 not held, so not run');
     expect(parse('map', 'set', '--help').out).toContain('| holdpoint map set -');
@@ -259,6 +267,9 @@ describe('a right command line', () => {
 
 describe('a wrong command line', () => {
   it.each([
+    [['simulate'], 'a scenario is missing'],
+    [['simulate', 'kiosk', '--speed', '0'], 'Expected a number from 0.1 to 1000'],
+    [['simulate', 'kiosk', '--seed', '4294967296'], 'Expected a whole number from 0 to 4294967295'],
     [['instal', 'x'], "unknown command 'instal' (Did you mean install?)"],
     [['hld', 'x'], "unknown command 'hld' (Did you mean hold?)"],
     [['hold', 'ArtifactReboot'], 'Did you mean ArtifactReboot_Enter?'],
