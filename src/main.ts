@@ -349,6 +349,7 @@ function capabilities(settings: Settings): readonly string[] {
     'snooze',
     'control-maps',
     'decisions',
+    'retry',
     ...(settings.access.polkit === 'off' ? [] : ['polkit']),
   ];
 }

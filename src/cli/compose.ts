@@ -22,6 +22,7 @@ import { UpdateError } from '../core/errors.ts';
 import { resolve } from 'node:path';
 import {
   askAgain,
+  retryUpdate,
   canDo,
   continueWait,
   orderForDeployment,
@@ -170,6 +171,7 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     continueWait: (ticket, wanted) => withService((context) => continueWait(context, ticket, wanted)),
     snooze: (ticket, seconds) => withService((context) => snoozeWait(context, ticket, seconds)),
     askAgain: () => withService(askAgain),
+    retry: (deploymentId) => withService((context) => retryUpdate(context, deploymentId)),
     hold,
     release: (id) => withService((context) => releaseHold(context, id)),
     refresh: (id) => withService((context) => refreshHold(context, id)),
