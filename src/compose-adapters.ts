@@ -102,6 +102,7 @@ export function installTools(
     system: new Host({
       clock,
       deviceTypePath: paths.deviceTypeFile,
+      deviceTypeMemory: { path: join(paths.stateDirectory, 'device_type'), log },
       rebootCommand: settings.rebootCommand,
     }),
     verifyKeyPaths: settings.verifyKeyPaths,

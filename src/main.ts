@@ -322,6 +322,7 @@ function capabilities(settings: Settings): readonly string[] {
     'snooze',
     'control-maps',
     'decisions',
+    'retry',
     ...(settings.access.polkit === 'off' ? [] : ['polkit']),
   ];
 }

@@ -15,6 +15,7 @@ import type { Effect, EffectKind } from '../core/effect.ts';
 import { failureOf, UpdateError, type Failure } from '../core/errors.ts';
 import type { EventBody } from '../core/event.ts';
 import type { HoldPoint } from '../core/hold-point.ts';
+import { linkTroubleOf } from '../core/link-trouble.ts';
 import { downloadArtifact } from './download.ts';
 import type { Ports } from './ports.ts';
 import { createValve } from './valve.ts';
@@ -174,11 +175,12 @@ export function runEffects(
           lastReport = report.catch(() => {});
           return report;
         },
-        (_failure, error) => ({
+        (failure, error) => ({
           kind: 'StatusReported',
           workId,
           outcome: 'unreachable',
           retryAfterSeconds: retryAfter(error),
+          ...(linkTroubleOf(failure) !== 'none' && { isLinkDown: true }),
         }),
       ),
     authorize: ({ workId }) =>

@@ -23,6 +23,7 @@ import { resolve } from 'node:path';
 import { listScenarios, runSimulation, scenarioOf, simulationAddress } from './simulate.ts';
 import {
   askAgain,
+  retryUpdate,
   canDo,
   continueWait,
   orderForDeployment,
@@ -171,6 +172,7 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     continueWait: (ticket, wanted) => withService((context) => continueWait(context, ticket, wanted)),
     snooze: (ticket, seconds) => withService((context) => snoozeWait(context, ticket, seconds)),
     askAgain: () => withService(askAgain),
+    retry: (deploymentId) => withService((context) => retryUpdate(context, deploymentId)),
     hold,
     release: (id) => withService((context) => releaseHold(context, id)),
     refresh: (id) => withService((context) => refreshHold(context, id)),

@@ -49,6 +49,8 @@ export interface Actions {
   continueWait(ticket: string | undefined, options: RemoteContinueOptions): Promise<number>;
   snooze(ticket: string | undefined, seconds: number): Promise<number>;
   askAgain(): Promise<number>;
+  /** undefined = the one that is set aside. */
+  retry(deploymentId: string | undefined): Promise<number>;
   /** `doing`: for what is said on standard error. */
   hold(request: HoldRequest, doing: string): Promise<number>;
   release(id: string): Promise<number>;

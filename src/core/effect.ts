@@ -43,7 +43,7 @@ export type Notice =
     }
   | {
       readonly kind: 'CheckFinished';
-      readonly result: 'update-found' | 'up-to-date' | 'failed';
+      readonly result: 'update-found' | 'up-to-date' | 'set-aside' | 'failed';
       readonly errorName: string;
     };
 

@@ -45,6 +45,8 @@ export type EventBody =
       readonly outcome: 'accepted' | 'aborted' | 'unreachable';
       /** What the server asked to wait before the next attempt; 0 = nothing said. */
       readonly retryAfterSeconds: number;
+      /** The server could not be reached at all. */
+      readonly isLinkDown?: true;
     }
   | { readonly kind: 'AuthorizationFinished'; readonly workId: number; readonly failure: Failure | null }
   | { readonly kind: 'ScriptVersionChecked'; readonly workId: number; readonly failure: Failure | null }
@@ -69,6 +71,8 @@ export type EventBody =
   | { readonly kind: 'SaveFailed'; readonly failure: Failure }
   | { readonly kind: 'CheckRequested' }
   | { readonly kind: 'InventoryRequested' }
+  /** A deployment that failed is to be tried again. */
+  | ({ readonly kind: 'RetryRequested'; readonly deploymentId: string } & Caller)
   | { readonly kind: 'InventorySent'; readonly workId: number; readonly failure: Failure | null }
   /** Wall clock of the next check; 0 = none. */
   | { readonly kind: 'CheckPlanned'; readonly nextCheckWallMs: number }
@@ -191,6 +195,7 @@ export const EVENT_KINDS = [
   'SaveFailed',
   'CheckRequested',
   'InventoryRequested',
+  'RetryRequested',
   'InventorySent',
   'CheckPlanned',
   'ServerStandingChanged',

@@ -5,18 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { sampleOffer } from '../support/device-api.ts';
 import { ASK } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
-import { withRig, type FileAnswer, type Rig } from './rig.ts';
-
-/** Bytes of a file, or of the range asked for. */
-const send: FileAnswer = (request, response, bytes) => {
-  const from = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
-  response.writeHead(from === 0 ? 200 : 206, {
-    'content-length': bytes.length - from,
-    etag: '"1"',
-    ...(from > 0 && { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` }),
-  });
-  response.end(bytes.subarray(from));
-};
+import { sendRange, withRig, type Rig } from './rig.ts';
 
 const linkOf = (request: IncomingMessage): string => /link=(\d)/.exec(request.url ?? '')?.[1] ?? '';
 
@@ -49,7 +38,7 @@ describe.concurrent('a link', () => {
       const asked: string[] = [];
       rig.fileAnswer = (request, response, bytes) => {
         asked.push(`${linkOf(request)} ${request.headers.range ?? 'all'}`);
-        if (linkOf(request) === '2') return send(request, response, bytes);
+        if (linkOf(request) === '2') return sendRange(request, response, bytes);
         if (asked.length > 1) return void response.writeHead(403).end();
         response.writeHead(200, { 'content-length': bytes.length, etag: '"1"' });
         response.write(bytes.subarray(0, 1_000), () => response.destroy());
@@ -70,7 +59,7 @@ describe.concurrent('a link', () => {
     withRig({ needsReboot: 'No', points: { Download_Enter: ASK } }, async (rig) => {
       const url = await rig.publish();
       rig.fileAnswer = (request, response, bytes) =>
-        linkOf(request) === '2' ? send(request, response, bytes) : void response.writeHead(410).end();
+        linkOf(request) === '2' ? sendRange(request, response, bytes) : void response.writeHead(410).end();
       const id = offerWithLinks(rig, url);
       await rig.service.call('CheckForUpdate');
       const { WaitTicket } = await rig.service.waitFor('a wait', (seen) => seen['WaitTicket'] !== '');
@@ -85,7 +74,7 @@ describe.concurrent('a link', () => {
     withRig({ needsReboot: 'No' }, async (rig) => {
       const url = await rig.publish();
       rig.fileAnswer = (request, response, bytes) =>
-        linkOf(request) === '2' ? send(request, response, bytes) : void response.writeHead(403).end();
+        linkOf(request) === '2' ? sendRange(request, response, bytes) : void response.writeHead(403).end();
       const id = offerWithLinks(rig, url, { id: randomUUID() });
       await rig.service.call('CheckForUpdate');
       await finished(rig, id);

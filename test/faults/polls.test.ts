@@ -28,6 +28,10 @@ async function meets(rig: Rig, endpoint: Endpoint, fault: FaultyAnswer): Promise
   expect(rig.api.of(endpoint).length, what).toBeGreaterThan(asked);
   expect(result, what).toBe('failed');
   expect(seen, what).toMatchObject({ State: 'Idle', LastResult: 'none', DeploymentId: '' });
+  // Whoever stands in between is told apart from a server that answers, whatever that says.
+  if (/network log-in|web page that/.test(fault.title))
+    expect(seen['ServerStatus'], what).toBe('no-internet');
+  if (fault.title === 'a connection that is reset') expect(seen['ServerStatus'], what).toBe('unreachable');
   expectPlan(seen, { atLeastSeconds: fault.retryAfterSeconds });
 }
 

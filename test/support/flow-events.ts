@@ -71,6 +71,8 @@ export function variantsOf(kind: EventKind, state: UpdateState): readonly EventB
       return [{ kind, standing: 'unreachable' }];
     case 'SaveFailed':
       return [{ kind, failure: { name: 'Storage', message: 'disk full', details: {} } }];
+    case 'RetryRequested':
+      return [{ kind, deploymentId: DEPLOYMENT_ID, uid: 1000 }];
     case 'CheckRequested':
     case 'InventoryRequested':
       return [{ kind }];

@@ -358,7 +358,8 @@ export class FlowSimulator {
         return;
       case 'armTimer':
         this.timer = { workId: effect.workId, dueMs: this.bootMs + effect.delayMs };
-        this.delaysMs.push(effect.delayMs);
+        // That of a download asks whether the server still wants it; nothing is tried again.
+        if (this.state.step !== 'download') this.delaysMs.push(effect.delayMs);
         return;
       case 'disarmTimer':
         this.timer = null;

@@ -42,6 +42,8 @@ export interface StartOptions {
   readonly environment?: NodeJS.ProcessEnv;
 }
 
+/** A machine that is busy with other tests takes its time. */
+const START_WITHIN_MS = 60_000;
 const MENDER_AUTH_POLICY_PATH = resolve('dbus-policy/io.mender.AuthenticationManager.conf');
 
 export const SHIPPED_POLICIES: readonly string[] = [POLICY_PATH, MENDER_POLICY_PATH, MENDER_AUTH_POLICY_PATH];
@@ -93,7 +95,7 @@ export class ServiceHarness {
     await writeFile(this.device.pidFile, String(child.pid));
     if (options.isOffBus === true) return;
     await Promise.race([
-      this.watch.waitFor('the service is on the bus', () => true),
+      this.watch.waitFor('the service is on the bus', () => true, START_WITHIN_MS),
       this.#exit.then(async ({ code, signal }) => {
         // Killed on purpose while starting is for the test to judge.
         if (signal !== 'SIGKILL') {

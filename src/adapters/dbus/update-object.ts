@@ -17,6 +17,7 @@ import {
   historyMap,
   holdValue,
   inspectionMap,
+  setAsideMap,
   signed,
   unsigned,
 } from './update-values.ts';
@@ -31,7 +32,7 @@ export const HOLDS = 'io.holdpoint.Update1.Holds';
 export const INSTALL = 'io.holdpoint.Update1.Install';
 export const HISTORY = 'io.holdpoint.Update1.History';
 
-const INTERFACE_REVISION = 2;
+const INTERFACE_REVISION = 3;
 const MAX_HISTORY = 100;
 const MAX_LOG_LINES = 10_000;
 const MAX_DECISIONS = 1_000;
@@ -82,6 +83,11 @@ export function createUpdateObject(options: UpdateObjectOptions): ServedObject {
     },
     [`${MAIN}.SendInventory`]: async () => {
       await service.command({ kind: 'SendInventory' });
+      return [];
+    },
+    [`${MAIN}.RetryUpdate`]: async (call) => {
+      const deploymentId = text(call.args[0]);
+      await service.command({ kind: 'RetryUpdate', deploymentId, ...(await callerOf(call)) });
       return [];
     },
     [`${MAIN}.CanDo`]: async (call) => [await authoriser.canDo(call, text(call.args[0]))],
@@ -291,6 +297,7 @@ function mainProperties(
     LastErrorName: variant('s', failureErrorName(shown.lastErrorName)),
     LastErrorMessage: variant('s', shown.lastErrorMessage),
     LastErrorDetails: variant('a{sv}', detailsMap(shown.lastErrorDetails)),
+    SetAside: variant('aa{sv}', shown.setAside.map(setAsideMap)),
     ServerStatus: variant('s', shown.serverStatus),
     LastCheckUSec: variant('t', unsigned(shown.lastCheckUsec)),
     NextCheckUSec: variant('t', unsigned(shown.nextCheckUsec)),

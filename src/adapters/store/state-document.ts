@@ -12,6 +12,7 @@ import { HOLD_POINTS } from '../../core/hold-point.ts';
 import {
   FLOW_STEPS,
   initialState,
+  LINK_TROUBLES,
   NOBODY_HAS_DECIDED,
   NOTHING_INSTALLED,
   RESULTS,
@@ -266,6 +267,7 @@ const state: v.GenericSchema<unknown, UpdateState> = v.object({
     updatesEnabledByDefault: v.boolean(),
     isServerConfigured: v.boolean(),
     isStandalonePending: v.boolean(),
+    isOfflineCommitAllowed: v.optional(v.boolean(), false),
     retryPollIntervalSeconds: v.number(),
     retryPollCount: v.number(),
   }),
@@ -290,12 +292,30 @@ const state: v.GenericSchema<unknown, UpdateState> = v.object({
     samples: v.array(v.tuple([v.number(), v.number()])),
   }),
   history: v.array(history),
+  setAside: v.optional(
+    v.array(
+      v.object({
+        deploymentId: v.string(),
+        artifactName: v.string(),
+        tries: count,
+        needsPerson: v.boolean(),
+        offersToSkip: count,
+        isRetryWanted: v.boolean(),
+        isToldAgain: v.boolean(),
+        failure,
+        failedWallMs: time,
+        offeredWallMs: time,
+      }),
+    ),
+    [],
+  ),
   lastCheckWallMs: time,
   schedule: v.object({
     isCheckWanted: v.boolean(),
     isInventoryWanted: v.boolean(),
     nextCheckWallMs: time,
     serverStanding: v.picklist(SERVER_STATUSES),
+    linkTrouble: v.optional(v.picklist(LINK_TROUBLES), 'none'),
   }),
 });
 const document = v.object({ version: v.literal(VERSION), state });

@@ -39,6 +39,7 @@ const NEEDED: Readonly<Record<string, string | null>> = {
   [`${MAIN}.SetUpdatesEnabled`]: 'enable',
   [`${MAIN}.CheckForUpdate`]: 'check',
   [`${MAIN}.SendInventory`]: 'check',
+  [`${MAIN}.RetryUpdate`]: 'check',
   [`${MAIN}.CanDo`]: null,
   [`${MAIN}.Holds.Hold`]: 'hold',
   [`${MAIN}.Holds.AddHold`]: 'hold',

@@ -142,6 +142,11 @@ describe('a right command line', () => {
       ['snooze', 'abc', 90],
     ],
     [['ask-again'], ['askAgain']],
+    [['retry'], ['retry', undefined]],
+    [
+      ['retry', 'b6f9'],
+      ['retry', 'b6f9'],
+    ],
     [
       ['hold', 'ArtifactReboot_Enter', '--timeout', '5m', '--why', 'brewing'],
       ['hold', { ...HOLD, timeoutSeconds: 300, why: 'brewing' }, 'holding ArtifactReboot_Enter'],

@@ -40,6 +40,7 @@ const IDLE: RemoteSnapshot = {
   lastErrorMessage: '',
   lastErrorDetails: {},
   serverStatus: 'none',
+  setAside: [],
   lastCheckUsec: 0,
   nextCheckUsec: 0,
 };

@@ -282,9 +282,9 @@ describe('every action', () => {
 });
 
 describe('a second deployment with an id that has been before', () => {
-  it('is carried out, announced and ended like any other', () => {
+  it('is carried out, announced and ended like any other, unless it was installed in vain', () => {
     const faults = [
-      { kind: 'error', where: 'I' },
+      { kind: 'error', where: 'D' },
       { kind: 'unreachable', where: 'status:failure:1', times: 13 },
     ] as const;
     const simulator = new FlowSimulator({ faults }).boot().runOut(1);
@@ -293,7 +293,7 @@ describe('a second deployment with an id that has been before', () => {
     simulator.run(({ step }) => step === 'download');
     expect(allowedActions(simulator.state)).toContain('pause');
     simulator.runOut();
-    expect(simulator.state.history.map(({ result }) => result)).toEqual(['success', 'rolled-back']);
+    expect(simulator.state.history.map(({ result }) => result)).toEqual(['success', 'failure']);
     expect(simulator.notices.filter(({ kind }) => kind === 'DeploymentFinished')).toHaveLength(2);
     expect(simulator.state.progress.overall).toBe(100);
   });
