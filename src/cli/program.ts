@@ -102,11 +102,18 @@ export function createProgram(io: ProgramIo): Command {
     .configureOutput({
       writeOut: io.writeOut,
       writeErr: io.writeErr,
-      outputError: (text, write) => write(`${mistakeText(text)}\n`),
+      outputError: (text, write) => write(`${mistakeText(text, 'holdpoint')}\n`),
     });
 
   function add(name: string, description: string): Command {
-    return program.command(name).description(description).exitOverride().allowExcessArguments(false);
+    return program
+      .command(name)
+      .description(description)
+      .exitOverride()
+      .allowExcessArguments(false)
+      .configureOutput({
+        outputError: (text, write) => write(`${mistakeText(text, `holdpoint ${name}`)}\n`),
+      });
   }
   function run(doing: string, action: (actions: Actions) => Promise<number>, isForShow = false): void {
     const { datastore, data, skipverify, ...rest } = program.opts<
@@ -263,11 +270,11 @@ interface JsonOptions {
   readonly json?: boolean;
 }
 
-/** Commander's words as our one line. */
-function mistakeText(text: string): string {
+/** Commander's words as our one line; `command` is the one whose help says more. */
+function mistakeText(text: string, command: string): string {
   const words = text
     .trim()
     .replace(/^error: /, '')
     .replaceAll(/\s*\n\s*/g, ' ');
-  return `holdpoint: reading the command line: ${oneLine(words)} (holdpoint --help tells what there is)`;
+  return `holdpoint: reading the command line: ${oneLine(words)} (${command} --help tells what there is)`;
 }

@@ -222,17 +222,26 @@ export function createUpdateObject(options: UpdateObjectOptions): ServedObject {
     }
   }
 
+  /** Of one snapshot, however often it is asked for. */
+  let shown: Snapshot | null = null;
+  let tables: PropertyTables = {};
+  function properties(): PropertyTables {
+    const present = snapshot();
+    if (present !== shown) {
+      shown = present;
+      tables = {
+        [MAIN]: mainProperties(present, options.version, options.capabilities),
+        [HOLDS]: { Holds: variant('a(ssasssussta{sv})', present.holds.map(holdValue)) },
+      };
+    }
+    return tables;
+  }
+
   return {
     path: HOLDPOINT_PATH,
     table: loadHoldpointTable(),
     handlers,
-    properties: (): PropertyTables => {
-      const shown = snapshot();
-      return {
-        [MAIN]: mainProperties(shown, options.version, options.capabilities),
-        [HOLDS]: { Holds: variant('a(ssasssussta{sv})', shown.holds.map(holdValue)) },
-      };
-    },
+    properties,
     notBuilt: NOT_BUILT,
     precheck,
     authorise: authoriser.authorise,

@@ -313,4 +313,12 @@ describe('a wrong command line', () => {
     expect(err).toMatch(/^holdpoint: reading the command line: .*\n$/);
     expect(err).toContain(words);
   });
+
+  it('is told where the help is that fits', () => {
+    expect(parse('hold', 'ArtifactReboot_Enter', '--for', '1h').err).toContain(
+      '(holdpoint hold --help tells',
+    );
+    expect(parse('map', 'sett', 'x').err).toContain('(holdpoint map --help tells');
+    expect(parse('instal', 'x').err).toContain('(holdpoint --help tells');
+  });
 });
