@@ -356,6 +356,10 @@ export interface UpdateState {
   readonly history: readonly HistoryEntry[];
   readonly lastCheckWallMs: number;
   readonly schedule: Schedule;
+  /** This start of the service could not be stored: a reboot would not be remembered, nor has the last one helped. */
+  readonly isStartUnstored: boolean;
+  /** The module has committed, and the store does not know it: a restart would go back. */
+  readonly isCommitUnstored: boolean;
 }
 
 export const NO_PROGRESS: Progress = {
@@ -388,6 +392,8 @@ export function initialState(installed: Installed): UpdateState {
     history: [],
     lastCheckWallMs: 0,
     schedule: NOTHING_PLANNED,
+    isStartUnstored: false,
+    isCommitUnstored: false,
   };
 }
 

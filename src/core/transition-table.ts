@@ -105,9 +105,11 @@ export interface FlowRow {
   readonly isFailureIgnored?: true;
   /**
    * When the state cannot be stored. `proceed`: nothing here needs the record (a restart from the one before ends
-   * well), or the way back must not depend on the disk. Absent: it fails.
+   * well), or the way back must not depend on the disk. `skip`: the work is left out as if it were done, because a
+   * restart from the record before still needs what it would take away. A step: the failure is taken there, because
+   * nothing of this one has begun. Absent: it fails.
    */
-  readonly whenNotStored?: 'proceed';
+  readonly whenNotStored?: 'proceed' | 'skip' | FlowStep;
   /** Overall progress on entering and on leaving, percent; absent on ways that do not lead to a commit. */
   readonly progress?: readonly [from: number, to: number];
 }
@@ -259,6 +261,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     isRestartFailure: true,
     abort: 'cancel',
     progress: [1, 2],
+    // Neither its Enter scripts nor its Error scripts: the family has not been entered.
+    whenNotStored: 'cleanup-after-failure',
   },
   download: {
     state: 'Download',
@@ -333,6 +337,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     isRestartFailure: true,
     abort: 'cancel',
     progress: [62, 63],
+    // Nothing has been installed: there is nothing to go back from, and the name stays good.
+    whenNotStored: 'cleanup-after-failure',
   },
   install: {
     state: 'ArtifactInstall',
@@ -415,6 +421,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     abort: 'cancel',
     rollback: 'cancel',
     progress: [81, 82],
+    whenNotStored: 'rollback-check',
   },
   reboot: {
     state: 'ArtifactReboot',
@@ -528,6 +535,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     restart: 'rollback-check',
     isRestartFailure: true,
     progress: [91, 92],
+    whenNotStored: 'rollback-check',
   },
   'commit-check': {
     state: 'ArtifactCommit',
@@ -753,7 +761,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     next: { done: 'report-success', failed: 'report-failure' },
     checkpoint: 'cleanup',
     restart: 'cleanup-after-success',
-    whenNotStored: 'proceed',
+    // The file tree is what a restart from the record before goes back with.
+    whenNotStored: 'skip',
     progress: [98, 99],
   },
   'cleanup-after-failure': {
@@ -764,7 +773,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     next: { done: 'report-failure', failed: 'report-failure' },
     checkpoint: 'cleanup',
     restart: 'cleanup-after-failure',
-    whenNotStored: 'proceed',
+    // The file tree is what a restart from the record before goes back with.
+    whenNotStored: 'skip',
   },
   'report-success': {
     state: 'ArtifactCommit',

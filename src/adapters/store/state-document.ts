@@ -293,6 +293,9 @@ const state: v.GenericSchema<unknown, UpdateState> = v.object({
     nextCheckWallMs: time,
     serverStanding: v.picklist(SERVER_STATUSES),
   }),
+  // Of the process that could not store; records of older versions have none.
+  isStartUnstored: v.optional(v.boolean(), false),
+  isCommitUnstored: v.optional(v.boolean(), false),
 });
 const document = v.object({ version: v.literal(VERSION), state });
 
