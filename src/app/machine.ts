@@ -77,6 +77,9 @@ interface Turn {
   readonly tick: Tick | null;
 }
 
+/** Steps that may be left one after the other because none of them can be stored. */
+const MAX_RETREATS = 4;
+
 export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
   const { clock, store, log } = ports;
   const input$ = new Subject<Input>();
@@ -88,34 +91,52 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
     return { ...body, at: clock.now(), nonce: ports.nonce() };
   }
 
+  /** Something that should be stored is not. */
+  let isUnsaved = false;
+
+  async function save(state: UpdateState): Promise<void> {
+    isUnsaved = true;
+    await store.save(state);
+    isUnsaved = false;
+  }
+
   /** Stores where it must. A state that cannot be stored is not acted on, except on the way back. */
   async function settle(before: UpdateState, event: UpdateEvent): Promise<Transition> {
-    const moved = transition(before, event);
-    if (!needsSaving(before, moved.state)) {
+    let { state, effects } = transition(before, event);
+    if (!needsSaving(before, state)) {
+      // What could not be stored when it should have been is, as soon as the store works again.
+      if (isUnsaved) await save(state).catch(() => {});
       event$.next(event);
-      return moved;
+      return { state, effects };
     }
-    try {
-      await store.save(moved.state);
-      event$.next(event);
-      return moved;
-    } catch (error) {
-      const failure = failureOf(error);
-      log.error('The state could not be stored', { step: moved.state.step, err: error });
-      // Refused: it has not happened, so it is not recorded either.
-      if (isClientRequest(event)) throw error;
-      event$.next(event);
-      const failed = stamp({ kind: 'SaveFailed', failure });
-      event$.next(failed);
-      const retreat = transition(moved.state, failed);
-      if (retreat.state !== moved.state) {
-        await store.save(retreat.state).catch((again: unknown) => {
-          log.error('The state could not be stored on the way back either', { err: again });
+    let isTaken = false;
+    for (let retreats = 0; ; retreats += 1) {
+      try {
+        await save(state);
+        break;
+      } catch (error) {
+        log.error('The state could not be stored', { step: state.step, retreats, err: error });
+        // Refused: it has not happened, so it is not recorded either.
+        if (isClientRequest(event)) throw error;
+        if (!isTaken) event$.next(event);
+        isTaken = true;
+        if (retreats === MAX_RETREATS) break;
+        const failed = stamp({
+          kind: 'SaveFailed',
+          failure: failureOf(error),
+          ...(event.kind === 'ServiceStarted' && retreats === 0 ? { isStart: true } : {}),
         });
+        event$.next(failed);
+        const retreat = transition(state, failed);
+        if (retreat.state === state) break;
+        // Other work than what could not be stored is ordered now; the same goes on.
+        const kept = retreat.state.workId === state.workId ? effects : effects.filter(isFreeOfTheStore);
+        state = retreat.state;
+        effects = [...kept, ...retreat.effects];
       }
-      const kept = retreat.state === moved.state ? moved.effects : moved.effects.filter(isFreeOfTheStore);
-      return { state: retreat.state, effects: [...kept, ...retreat.effects] };
     }
+    if (!isTaken) event$.next(event);
+    return { state, effects };
   }
 
   function turn(state: UpdateState, event: UpdateEvent, done: () => void): Observable<Turn> {

@@ -68,7 +68,8 @@ export type EventBody =
     }
   | { readonly kind: 'TimerFired'; readonly workId: number }
   /** The state after the previous event could not be stored. */
-  | { readonly kind: 'SaveFailed'; readonly failure: Failure }
+  /** `isStart`: it was the start of the service itself that could not be stored. */
+  | { readonly kind: 'SaveFailed'; readonly failure: Failure; readonly isStart?: true }
   | { readonly kind: 'CheckRequested' }
   | { readonly kind: 'InventoryRequested' }
   /** A deployment that failed is to be tried again. */

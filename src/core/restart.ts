@@ -27,6 +27,8 @@ export function restart(draft: Draft, event: Extract<EventBody, { kind: 'Service
     installed: event.bootstrap ?? before.installed,
     visit: null,
     schedule: NOTHING_PLANNED,
+    isStartUnstored: false,
+    isCommitUnstored: false,
   });
   reviveControl(draft, before, isSameBoot);
 

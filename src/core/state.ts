@@ -392,6 +392,10 @@ export interface UpdateState {
   readonly setAside: readonly SetAside[];
   readonly lastCheckWallMs: number;
   readonly schedule: Schedule;
+  /** This start of the service could not be stored: a reboot would not be remembered, nor has the last one helped. */
+  readonly isStartUnstored: boolean;
+  /** The module has committed, and the store does not know it: a restart would go back. */
+  readonly isCommitUnstored: boolean;
 }
 
 export const NO_PROGRESS: Progress = {
@@ -425,6 +429,8 @@ export function initialState(installed: Installed): UpdateState {
     setAside: [],
     lastCheckWallMs: 0,
     schedule: NOTHING_PLANNED,
+    isStartUnstored: false,
+    isCommitUnstored: false,
   };
 }
 

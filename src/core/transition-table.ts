@@ -107,9 +107,11 @@ export interface FlowRow {
   readonly isFailureIgnored?: true;
   /**
    * When the state cannot be stored. `proceed`: nothing here needs the record (a restart from the one before ends
-   * well), or the way back must not depend on the disk. Absent: it fails.
+   * well), or the way back must not depend on the disk. `skip`: the work is left out as if it were done, because a
+   * restart from the record before still needs what it would take away. A step: the failure is taken there, because
+   * nothing of this one has begun. Absent: it fails.
    */
-  readonly whenNotStored?: 'proceed';
+  readonly whenNotStored?: 'proceed' | 'skip' | FlowStep;
   /** Overall progress on entering and on leaving, percent; absent on ways that do not lead to a commit. */
   readonly progress?: readonly [from: number, to: number];
 }
@@ -261,6 +263,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     isRestartFailure: true,
     abort: 'cancel',
     progress: [1, 2],
+    // Neither its Enter scripts nor its Error scripts: the family has not been entered.
+    whenNotStored: 'cleanup-after-failure',
   },
   download: {
     state: 'Download',
@@ -335,6 +339,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     isRestartFailure: true,
     abort: 'cancel',
     progress: [62, 63],
+    // Nothing has been installed: there is nothing to go back from, and the name stays good.
+    whenNotStored: 'cleanup-after-failure',
   },
   install: {
     state: 'ArtifactInstall',
@@ -417,6 +423,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     abort: 'cancel',
     rollback: 'cancel',
     progress: [81, 82],
+    whenNotStored: 'rollback-check',
   },
   reboot: {
     state: 'ArtifactReboot',
@@ -535,6 +542,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     restart: 'rollback-check',
     isRestartFailure: true,
     progress: [91, 92],
+    whenNotStored: 'rollback-check',
   },
   'commit-check': {
     state: 'ArtifactCommit',
@@ -760,7 +768,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     next: { done: 'report-success', failed: 'report-failure' },
     checkpoint: 'cleanup',
     restart: 'cleanup-after-success',
-    whenNotStored: 'proceed',
+    // The file tree is what a restart from the record before goes back with.
+    whenNotStored: 'skip',
     progress: [98, 99],
   },
   'cleanup-after-failure': {
@@ -771,7 +780,8 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     next: { done: 'report-failure', failed: 'report-failure' },
     checkpoint: 'cleanup',
     restart: 'cleanup-after-failure',
-    whenNotStored: 'proceed',
+    // The file tree is what a restart from the record before goes back with.
+    whenNotStored: 'skip',
   },
   'report-success': {
     state: 'ArtifactCommit',

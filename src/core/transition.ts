@@ -1,4 +1,13 @@
-import { announce, change, changeDeployment, changeSchedule, recordFailure, type Draft } from './draft.ts';
+import {
+  announce,
+  change,
+  changeDeployment,
+  changeSchedule,
+  logDeployment,
+  order,
+  recordFailure,
+  type Draft,
+} from './draft.ts';
 import type { UnmetCondition } from './control/condition.ts';
 import type { Effect } from './effect.ts';
 import type { Failure } from './errors.ts';
@@ -39,7 +48,7 @@ import { wantRetry } from './set-aside.ts';
 import type { UpdateState } from './state.ts';
 import { FLOW, WORK_EVENTS } from './transition-table.ts';
 import { takeFetchedMap, tickAtGate } from './waiting.ts';
-import { follow, followGate, startWork } from './walk.ts';
+import { enter, follow, followGate, spoil, startWork } from './walk.ts';
 
 /**
  * Theory of operation. Something happens (an event), the flow moves (this function), work is ordered (effects),
@@ -78,7 +87,7 @@ export function needsSaving(before: UpdateState, after: UpdateState): boolean {
     before.controlMaps !== after.controlMaps ||
     before.journal.lastSeq !== after.journal.lastSeq ||
     before.bootId !== after.bootId ||
-    (after.deployment !== null && before.step !== after.step)
+    (after.deployment !== null && (before.step !== after.step || before.workId !== after.workId))
   );
 }
 
@@ -141,7 +150,7 @@ function apply(draft: Draft, event: EventBody): void {
       fireTimer(draft);
       return;
     case 'SaveFailed':
-      failToSave(draft, event.failure);
+      failToSave(draft, event);
       return;
     case 'CheckRequested':
       changeSchedule(draft, { isCheckWanted: true });
@@ -262,12 +271,60 @@ function fireTimer(draft: Draft): void {
   if (work.kind === 'gate') followGate(draft, tickAtGate(draft));
   else if (work.kind === 'download') askForAbort(draft);
   else if (draft.state.attempts > 0) startWork(draft);
+  // Waiting to be stored, not to be told again.
+  else if (isHeldBack(draft.state)) enter(draft, 'report-success', true);
 }
 
-/** Without a record there is no going on, except on the way back, which must not depend on the disk. */
-function failToSave(draft: Draft, failure: Failure): void {
-  const row = FLOW[draft.state.step];
-  if (draft.state.deployment === null || row.whenNotStored === 'proceed') return;
-  recordFailure(draft, failure);
-  follow(draft, row.next.failed === undefined ? 'aborted' : 'failed', null);
+/** A success that must be stored before it is told. */
+function isHeldBack(state: UpdateState): boolean {
+  return state.step === 'report-success' && state.isCommitUnstored;
+}
+
+/**
+ * Without a record there is no going on, except on the way back, which must not depend on the disk. Three things are not
+ * done without one even there. A device whose start could not be stored is not rebooted: the next start would know no more
+ * than this one, and reboot again. The module's file tree is not removed, because whoever starts from the older record
+ * goes back with it. And success is not told before it is stored, because that start would make a lie of it.
+ */
+function failToSave(draft: Draft, event: Extract<EventBody, { kind: 'SaveFailed' }>): void {
+  const { state } = draft;
+  const row = FLOW[state.step];
+  if (event.isStart === true) change(draft, { isStartUnstored: true });
+  if (state.deployment === null) return;
+  if (state.step === 'commit-leave') change(draft, { isCommitUnstored: true });
+  if (state.isStartUnstored && row.whenNotStored === 'proceed' && leaveOutReboot(draft, event.failure))
+    return;
+  if (isHeldBack(state)) {
+    change(draft, { workId: state.workId + 1 });
+    order(draft, { kind: 'armTimer', workId: state.workId + 1, delayMs: UNSTORED_SUCCESS_RETRY_MS });
+    return;
+  }
+  switch (row.whenNotStored) {
+    case 'proceed':
+      return;
+    case 'skip':
+      logDeployment(draft, 'warning', `${row.step} is left out: ${event.failure.message}`);
+      follow(draft, 'done', null);
+      return;
+    case undefined:
+      recordFailure(draft, event.failure);
+      follow(draft, row.next.failed === undefined ? 'aborted' : 'failed', null);
+      return;
+    default:
+      recordFailure(draft, event.failure);
+      enter(draft, row.whenNotStored);
+  }
+}
+
+/** Time between two attempts to store a success, before the server is told. */
+const UNSTORED_SUCCESS_RETRY_MS = 60_000;
+
+/** Whether the old version runs is asked instead; whether this is the reboot of the way back. */
+function leaveOutReboot(draft: Draft, failure: Failure): boolean {
+  const { step } = draft.state;
+  if (step !== 'rollback-reboot-enter' && step !== 'rollback-reboot') return false;
+  logDeployment(draft, 'error', `The reboot is left out, it would not be remembered: ${failure.message}`);
+  if (step === 'rollback-reboot-enter') enter(draft, 'verify-rollback-reboot');
+  else spoil(draft, failure, 'failure-enter');
+  return true;
 }

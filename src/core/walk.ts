@@ -258,6 +258,12 @@ function hasBegunInstalling({ passages }: Deployment): boolean {
   return passages.some(({ point }) => point === 'ArtifactInstall_Enter');
 }
 
+/** Leaves the present step for one where the device counts as neither old nor new. */
+export function spoil(draft: Draft, failure: Failure, to: FlowStep): void {
+  applyMark(draft, { to, marks: 'spoils' }, failure);
+  enter(draft, to);
+}
+
 function applyMark(draft: Draft, target: Target, failure: Failure | null): void {
   const { deployment, installed } = draft.state;
   if (target.marks === undefined || deployment === null) return;

@@ -314,19 +314,21 @@ export class FlowSimulator {
   /** As `settle()` in app/machine.ts. */
   take(event: UpdateEvent): void {
     const before = this.state;
-    const moved = transition(before, event);
-    let { state, effects } = moved;
-    if (needsSaving(before, moved.state) && !this.#save(moved.state)) {
-      if (isClientRequest(event)) throw new Error('Storage');
-      const failed = this.stamp({
-        kind: 'SaveFailed',
-        failure: { name: 'Storage', message: 'disk full', details: {} },
-      });
-      const retreat = transition(moved.state, failed);
-      if (retreat.state !== moved.state) this.#save(retreat.state);
-      const kept = retreat.state === moved.state ? effects : effects.filter(isFreeOfTheStore);
-      state = retreat.state;
-      effects = [...kept, ...retreat.effects];
+    let { state, effects } = transition(before, event);
+    if (needsSaving(before, state)) {
+      for (let retreats = 0; !this.#save(state) && retreats < 4; retreats += 1) {
+        if (isClientRequest(event)) throw new Error('Storage');
+        const failed = this.stamp({
+          kind: 'SaveFailed',
+          failure: { name: 'Storage', message: 'disk full', details: {} },
+          ...(event.kind === 'ServiceStarted' && retreats === 0 ? { isStart: true } : {}),
+        });
+        const retreat = transition(state, failed);
+        if (retreat.state === state) break;
+        const kept = retreat.state.workId === state.workId ? effects : effects.filter(isFreeOfTheStore);
+        state = retreat.state;
+        effects = [...kept, ...retreat.effects];
+      }
     }
     if (
       this.#options.killAfterSave === this.saves.length - 1 &&

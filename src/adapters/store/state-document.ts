@@ -317,6 +317,9 @@ const state: v.GenericSchema<unknown, UpdateState> = v.object({
     serverStanding: v.picklist(SERVER_STATUSES),
     linkTrouble: v.optional(v.picklist(LINK_TROUBLES), 'none'),
   }),
+  // Of the process that could not store; records of older versions have none.
+  isStartUnstored: v.optional(v.boolean(), false),
+  isCommitUnstored: v.optional(v.boolean(), false),
 });
 const document = v.object({ version: v.literal(VERSION), state });
 

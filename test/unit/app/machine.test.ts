@@ -355,24 +355,53 @@ describe('a state that cannot be stored', () => {
   }
 
   it('is not acted on: the step fails instead, and what it leads to is stored', async () => {
-    const { store, saved } = failingIn('install-enter');
+    const { store, saved } = failingIn('install-leave');
     const made = bench(initialState(OLD), store);
     const effects = await install(made);
     const ran = effects.flatMap((effect) =>
       effect.kind === 'runScripts' ? [`${effect.family}_${effect.action}`] : [],
     );
-    expect(ran).not.toContain('ArtifactInstall_Enter');
+    expect(ran).not.toContain('ArtifactInstall_Leave');
     expect(ran).toContain('ArtifactInstall_Error');
-    expect(effects.some((effect) => effect.kind === 'runModule' && effect.action === 'ArtifactInstall')).toBe(
-      false,
-    );
-    expect(saved).not.toContain('install-enter');
+    expect(saved).not.toContain('install-leave');
     expect(saved).toContain('install-error');
     expect(made.events.map(({ kind }) => kind)).toContain('SaveFailed');
     expect(made.machine.state().history[0]).toMatchObject({
       result: 'rolled-back',
       failure: { name: 'NoSpace' },
     });
+  });
+
+  it('in front of a family of scripts leaves the whole family out: nothing has been touched', async () => {
+    const { store, saved } = failingIn('install-enter');
+    const made = bench(initialState(OLD), store);
+    const effects = await install(made);
+    expect(
+      effects.filter((effect) => effect.kind === 'runScripts' && effect.family === 'ArtifactInstall'),
+    ).toEqual([]);
+    expect(saved).toContain('cleanup-after-failure');
+    expect(made.machine.state().history[0]).toMatchObject({
+      result: 'failure',
+      failure: { name: 'NoSpace' },
+    });
+  });
+
+  it('is stored as soon as the store works again, whatever happens then', async () => {
+    const made = bench();
+    await idle(made);
+    made.machine.state$.subscribe(({ step }) => {
+      if (step === 'commit') made.store.failure = DISK_FULL;
+    });
+    await made.machine.command(INSTALL);
+    await made.arrive('commit-leave');
+    await made.arrive('idle');
+    const stored = async (): Promise<UpdateState | null> => (await made.store.load()).document;
+    expect((await stored())?.step).not.toBe('idle');
+    made.store.failure = null;
+    // No event of its own would be stored.
+    made.machine.dispatch({ kind: 'ServerStandingChanged', standing: 'unreachable' });
+    while (made.machine.state().schedule.serverStanding === 'none') await settled();
+    expect(await stored()).toEqual(made.machine.state());
   });
 
   it('is told about all the same: notices and the log of the step are kept', async () => {
@@ -387,7 +416,10 @@ describe('a state that cannot be stored', () => {
   it('for good still lets the update come back to idle', async () => {
     const { store } = failingIn('install-enter', 10_000);
     const made = bench(initialState(OLD), store);
-    await install(made);
+    await idle(made);
+    await made.machine.command(INSTALL);
+    await made.arrive('idle-leave');
+    await made.arrive('idle');
     expect(made.machine.state().step).toBe('idle');
     expect(made.machine.state().installed.artifactName).toBe(OLD.artifactName);
   });
