@@ -263,10 +263,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     'a cgroup of 64 MiB with an artifact of 2 GiB',
     at('integration/artifact/streaming', 'does not depend on the size of the payload'),
   ),
-  open(
+  whole(
     30,
     'roll-forward instead of roll-back',
-    'two slots and a boot loader: the rootfs module is tested elsewhere',
+    at('e2e/rootfs-image', 'R30: that fails before its reboot'),
+    at('e2e/rootfs-image', 'the boot loader would boot another one than what runs'),
   ),
   part(
     31,
@@ -316,7 +317,12 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     'a delay inhibitor of a real logind',
     at('e2e/conditions', 'logind: whoever inhibits the shutdown is named, and the reboot waits for him'),
   ),
-  open(41, 'target device busy', 'block devices: the rootfs module is tested elsewhere'),
+  whole(
+    41,
+    'target device busy',
+    at('e2e/rootfs-image', 'R41: is refused as target-busy, with the name of the process that has it open'),
+    at('e2e/rootfs-image', 'R41: is refused as target-busy, with the place where it is mounted'),
+  ),
   part(
     42,
     'watchdog',

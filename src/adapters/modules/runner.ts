@@ -24,6 +24,7 @@ import { endError, moduleError, storageError, textOf, type Call } from './errors
 import { buildTree, hasTree, removeTree, syncTree } from './file-tree.ts';
 import { stopped, storeFiles } from './payload-store.ts';
 import { streamPayload } from './stream-payload.ts';
+import { ToldReason } from './told-reason.ts';
 
 /** A query answers in one word; whoever prints more than this is stopped. */
 const MAX_ANSWER_BYTES = 64 * 1024;
@@ -71,7 +72,7 @@ export class ModuleRunner implements UpdateModules {
   async download(payloadType: string, files: AsyncIterable<PayloadFile>, signal: AbortSignal): Promise<void> {
     const answer = await this.#query(payloadType, 'ProvidePayloadFileSizes', ['No', 'Yes'], signal);
     const withSizes = answer === 'Yes';
-    const call = { module: payloadType, action: withSizes ? 'DownloadWithFileSizes' : 'Download' };
+    const call = newCall(payloadType, withSizes ? 'DownloadWithFileSizes' : 'Download');
     const tree = this.#settings.treeDir;
     const outcome = await streamPayload({
       tree,
@@ -91,7 +92,7 @@ export class ModuleRunner implements UpdateModules {
   }
 
   async run(payloadType: string, action: ModuleAction, signal: AbortSignal): Promise<void> {
-    const call = { module: payloadType, action };
+    const call = newCall(payloadType, action);
     if (!(await hasTree(this.#settings.treeDir))) {
       if (action === 'Cleanup') return;
       throw moduleError(call, `its file tree ${this.#settings.treeDir} is missing`);
@@ -134,7 +135,7 @@ export class ModuleRunner implements UpdateModules {
     answers: readonly [Answer, ...Answer[]],
     signal: AbortSignal,
   ): Promise<Answer> {
-    const call = { module: payloadType, action };
+    const call = newCall(payloadType, action);
     let running: RunningProcess | undefined;
     let isTooLong = false;
     const output = headSink(MAX_ANSWER_BYTES, () => {
@@ -205,6 +206,7 @@ export class ModuleRunner implements UpdateModules {
     return lineSink({
       maxTotalBytes: MAX_LOGGED_BYTES,
       onLine: (line, isCut) => {
+        if (stream === 'stderr') call.reason?.hear(line);
         const text = isCut ? `${line} (line cut)` : line;
         write(text);
         this.#log.debug('update module output', {
@@ -217,4 +219,8 @@ export class ModuleRunner implements UpdateModules {
       onDropped: (bytes) => write(`(${bytes} bytes more are not logged)`),
     });
   }
+}
+
+function newCall(module: string, action: string): Call {
+  return { module, action, reason: new ToldReason() };
 }
