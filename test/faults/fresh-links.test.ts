@@ -1,11 +1,14 @@
 /** Links that are valid for a while only (design/faults.md R15, R16). Source: spec/server-api.md section 9. */
 import type { IncomingMessage } from 'node:http';
 import { randomUUID } from 'node:crypto';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { sampleOffer } from '../support/device-api.ts';
 import { ASK } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
 import { sendRange, withRig, type Rig } from './rig.ts';
+
+// Many services side by side, on a machine that may have other things to do.
+vi.setConfig({ testTimeout: 240_000 });
 
 const linkOf = (request: IncomingMessage): string => /link=(\d)/.exec(request.url ?? '')?.[1] ?? '';
 

@@ -9,7 +9,7 @@ import { writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Lab } from '../integration/server/lab.ts';
 import { builtService } from '../support/built-service.ts';
 import { startDeviceApi, type DeviceApi } from '../support/device-api.ts';
@@ -17,6 +17,9 @@ import { eventually } from '../support/eventually.ts';
 import type { ServiceHarness } from '../support/service.ts';
 import { expectPlan, withRig, type Rig } from './rig.ts';
 import { Listener, pipeTo } from './sockets.ts';
+
+// Many services side by side, on a machine that may have other things to do.
+vi.setConfig({ testTimeout: 240_000 });
 
 const HURRY = { NODE_OPTIONS: `--require ${resolve('test/faults/hurry.cjs')}` };
 

@@ -5,11 +5,14 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Endpoint } from '../support/device-api.ts';
 import { eventually } from '../support/eventually.ts';
 import { BODY_FAULTS, LINK_FAULTS, STATUS_FAULTS, type FaultyAnswer } from './answers.ts';
 import { expectPlan, withRig, type Rig } from './rig.ts';
+
+// Many services side by side, on a machine that may have other things to do.
+vi.setConfig({ testTimeout: 240_000 });
 
 const ALL = [...STATUS_FAULTS, ...LINK_FAULTS, ...BODY_FAULTS];
 const OWN_409: FaultyAnswer = {
