@@ -20,7 +20,7 @@ missing=()
 while read -r package; do
   case $package in '' | '#'*) continue ;; esac
   [ "$(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null)" = 'ii ' ] || missing+=("$package")
-done < scripts/packages.txt
+done < <(cat scripts/packages.txt ${HOLDPOINT_PACKAGES:-})
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "holdpoint: setting up: Debian packages are missing; as root: apt-get install ${missing[*]}" >&2
