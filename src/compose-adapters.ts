@@ -182,7 +182,11 @@ export function openServer(
       tier: settings.deviceTier,
       identity: { program: paths.identityProgram },
       inventory: { directory: paths.inventoryDirectory },
-      keys: { ownKeyPath: paths.menderPrivateKeyFile, staticKey: authPrivateKey?.key ?? null },
+      keys: {
+        ownKeyPath: paths.menderPrivateKeyFile,
+        staticKey: authPrivateKey?.key ?? null,
+        passphraseFile: settings.passphraseFile,
+      },
       http: connectionOptions(settings),
       version: VERSION,
       clockTrust: clockTrustOf(settings),

@@ -23,15 +23,19 @@ import type { Store } from './ports/store.ts';
  */
 export type { Interrupts, StandaloneRequest, StandaloneResult, StandaloneWatcher };
 
-/** Rejects with kind `wrongState` naming the holder when the service or another command has the datastore. */
+/**
+ * Rejects with kind `wrongState` naming the holder when the service or another command has the datastore. `program`: who
+ * we are, for whoever comes second.
+ */
 export async function standalone(
   settings: Settings,
   log: Log,
   request: StandaloneRequest,
   interrupts: Interrupts,
   watcher: StandaloneWatcher,
+  program = 'holdpoint',
 ): Promise<StandaloneResult> {
-  return locked(settings, `holdpoint ${request.command}`, async () => {
+  return locked(settings, `${program} ${request.command}`, async () => {
     await openRuns(settings, log).endLeftovers();
     const states = openStates(settings);
     await bootstrapOnce(settings, log, states);

@@ -10,6 +10,7 @@ import { HOLDPOINT_BUS_NAME, MENDER_AUTH_BUS_NAME, MENDER_BUS_NAME } from './ada
 import { MenderAuthManager } from './adapters/dbus/mender-auth-object.ts';
 import { MenderAuthSource } from './adapters/dbus/mender-auth-source.ts';
 import { FileDeploymentLog } from './adapters/log/deployment-log.ts';
+import { openLogFile } from './adapters/log/log-file.ts';
 import { createServiceLog } from './adapters/log/winston.ts';
 import type { MenderServer } from './adapters/server/mender-server.ts';
 import { SystemClock } from './adapters/system/clock.ts';
@@ -57,10 +58,13 @@ const EXIT = { stopped: 0, failed: 1, nameTaken: 2 } as const;
 type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 async function main(): Promise<void> {
-  const options = parseArguments(process.argv);
+  const { logFile, ...options } = parseArguments(process.argv);
   const manager = takeManager(process.env, process.pid);
   const { settings, warnings } = await loadSettings(options);
-  const log = createServiceLog({ level: settings.logLevel });
+  const log = createServiceLog({
+    level: settings.logLevel,
+    ...(logFile !== undefined && { stream: await openLogFile(logFile), isForJournal: false }),
+  });
   for (const warning of warnings) log.warn(warning);
   const lock = await lockDatastore({ directory: settings.paths.stateDirectory, command: 'holdpointd' });
   // Before the state is read: what a killed service had started may still be at work on what it speaks of.
@@ -71,7 +75,11 @@ async function main(): Promise<void> {
   process.exitCode = exitCode;
 }
 
-function parseArguments(argv: readonly string[]): ConfigOptions {
+interface Options extends ConfigOptions {
+  readonly logFile?: string;
+}
+
+function parseArguments(argv: readonly string[]): Options {
   const program = new Program('holdpointd')
     .description(
       'Updates this device and lets the people and programs on it decide when. Runs in the foreground.',
@@ -81,12 +89,17 @@ function parseArguments(argv: readonly string[]): ConfigOptions {
     .option('-b, --fallback-config <file>', 'Mender configuration that gives way to the other one')
     .option('--holdpoint-config <file>', "Holdpoint's own configuration")
     .option('-d, --data <folder>', 'datastore, which must survive an update of the system')
+    .option('-E, --trusted-certs <file>', 'additional trusted certificates')
+    .option('--skipverify', 'do not verify the certificates of servers')
+    .option('--passphrase-file <file>', "opens an encrypted device key; '-' = standard input")
     .option('-l, --log-level <level>', 'debug, info, warning, error')
+    .option('-L, --log-file <file>', 'log into this file instead of to standard error')
     .showHelpAfterError('(--help lists the options)')
     .allowExcessArguments(false)
     .exitOverride();
   try {
-    return program.parse([...argv]).opts<ConfigOptions>();
+    const { skipverify, ...options } = program.parse([...argv]).opts<Options & { skipverify?: boolean }>();
+    return { ...options, skipVerify: skipverify };
   } catch (error) {
     // Commander has said what it had to say: 0 after --help and --version, 1 after a mistake.
     if (error instanceof CommanderError) process.exit(error.exitCode === 0 ? 0 : EXIT.failed);

@@ -20,6 +20,8 @@ export interface DownloadOrder {
 }
 
 export interface DownloadWatcher {
+  /** The source is open; nothing has been verified. `sizeBytes`: −1 = unknown. */
+  onOpen?(sizeBytes: number): void;
   onVerified(artifact: ArtifactSummary, sizeBytes: number): void;
   onBytes(downloadedBytes: number): void;
   /** Resolves at once, or when a suspended download may go on. */
@@ -51,7 +53,7 @@ export async function downloadArtifact(
 export async function beginDownload(
   tools: Tools,
   order: DownloadOrder,
-  watcher: Pick<DownloadWatcher, 'onBytes' | 'mayContinue'>,
+  watcher: Pick<DownloadWatcher, 'onOpen' | 'onBytes' | 'mayContinue'>,
   signal: AbortSignal,
 ): Promise<OpenedArtifact> {
   const { modules, scripts } = tools;
@@ -97,9 +99,10 @@ export async function openArtifact(
   tools: Pick<Ports, 'source' | 'reader' | 'verifyKeyPaths'>,
   location: ArtifactLocation,
   signal: AbortSignal,
-  watcher?: Pick<DownloadWatcher, 'onBytes' | 'mayContinue'>,
+  watcher?: Pick<DownloadWatcher, 'onOpen' | 'onBytes' | 'mayContinue'>,
 ): Promise<OpenedArtifact> {
   const bytes = await tools.source.open(location, signal);
+  watcher?.onOpen?.(bytes.sizeBytes);
   const chunks = watcher ? metered(bytes.chunks, watcher) : bytes.chunks;
   const artifact = await tools.reader.open(chunks, { verifyKeyPaths: tools.verifyKeyPaths }, signal);
   return { artifact, sizeBytes: bytes.sizeBytes, identity: bytes.identity };
@@ -146,7 +149,7 @@ export function summaryOf(info: ArtifactInfo): ArtifactSummary {
 
 async function* metered(
   chunks: AsyncIterable<Uint8Array>,
-  watcher: Pick<DownloadWatcher, 'onBytes' | 'mayContinue'>,
+  watcher: Pick<DownloadWatcher, 'onOpen' | 'onBytes' | 'mayContinue'>,
 ): AsyncGenerator<Uint8Array> {
   let total = 0;
   for await (const chunk of chunks) {

@@ -46,6 +46,8 @@ export interface Interrupts {
 }
 
 export interface StandaloneWatcher {
+  /** The artifact is open; nothing has been verified. `sizeBytes`: −1 = unknown. */
+  onOpen?(sizeBytes: number): void;
   onBytes(downloadedBytes: number, sizeBytes: number): void;
 }
 
@@ -128,7 +130,11 @@ async function drive(
         const opened = await beginDownload(
           tools,
           { location, requiredDigest: '', announcedName: '', installed: state.installed },
-          { onBytes: (bytes) => watcher.onBytes(bytes, sizeBytes), mayContinue: () => null },
+          {
+            onOpen: (bytes) => watcher.onOpen?.(bytes),
+            onBytes: (bytes) => watcher.onBytes(bytes, sizeBytes),
+            mayContinue: () => null,
+          },
           signal,
         );
         artifact = opened.artifact;

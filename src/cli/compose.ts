@@ -3,21 +3,11 @@
  */
 import { createArtifactReader } from '../adapters/artifact/reader.ts';
 import { systemBusAddress } from '../adapters/dbus/address.ts';
-import {
-  isNoService,
-  openUpdateClient,
-  type RemoteHoldWish,
-  type UpdateClient,
-} from '../adapters/dbus/update-client.ts';
-import { createServiceLog } from '../adapters/log/winston.ts';
+import { openUpdateClient, type RemoteHoldWish, type UpdateClient } from '../adapters/dbus/update-client.ts';
 import { LocalAndHttpSource } from '../adapters/source/artifact-source.ts';
-import { FileStore } from '../adapters/store/file-store.ts';
-import { parseStateDocument } from '../adapters/store/state-document.ts';
-import { realStoreFiles, type StoreFiles } from '../adapters/store/store-files.ts';
-import { firstInstalled, standalone, type Interrupts } from '../compose-standalone.ts';
+import { exportStore, standalone } from '../compose-standalone.ts';
 import { loadSettings, type ConfigOptions } from '../config/load.ts';
 import type { Settings } from '../config/settings.ts';
-import type { Installed } from '../core/artifact.ts';
 import { UpdateError } from '../core/errors.ts';
 import { resolve } from 'node:path';
 import { listScenarios, runSimulation, scenarioOf, simulationAddress } from './simulate.ts';
@@ -32,42 +22,35 @@ import {
   snoozeWait,
   switchUpdates,
 } from './control-commands.ts';
+import { openCommandLog } from './command-log.ts';
 import { NO_SERVICE } from './follow.ts';
 import { runHeld } from './held-run.ts';
 import { addTimedHold, readMapText, refreshHold, releaseHold, setMap, showHolds } from './hold-commands.ts';
-import { checkConfig, inspect, showArtifact, showProvides } from './local-commands.ts';
+import { installedOf, nameFromService } from './installed.ts';
+import { checkConfig, inspect, showArtifact, showExport, showProvides } from './local-commands.ts';
 import type { Actions, HoldRequest } from './program.ts';
 import { inHelpfulWords } from './refusal-text.ts';
 import {
+  checkForUpdate,
   installThroughService,
   isUrl,
+  sendInventory,
   showHistory,
   showLog,
   showStatus,
   type ServiceContext,
 } from './service-commands.ts';
 import { viewStandalone } from './standalone-view.ts';
-import { complain, createProgressView, line, sizeText, type Terminal } from './terminal.ts';
+import type { Surroundings } from './surroundings.ts';
+import { complain, createProgressView, line, sizeText, type Meter } from './terminal.ts';
 import { monitor, waitFor } from './watch-commands.ts';
 import type { Log } from '../ports/log.ts';
-
-export interface Surroundings {
-  readonly terminal: Terminal;
-  readonly interrupts: Interrupts;
-  readonly interruptedExitCode: () => number;
-  /** Calls the listener for each signal that would end the command; returns how to stop that. */
-  readonly onSignal: (listener: (name: NodeJS.Signals) => void) => () => void;
-  /** Standard input. */
-  readonly input: () => AsyncIterable<Uint8Array>;
-  /** Somebody who may be asked for a password. */
-  readonly isPersonThere: boolean;
-  readonly environment: Readonly<Record<string, string | undefined>>;
-}
 
 export function createActions(around: Surroundings, options: ConfigOptions): Actions {
   const { terminal, interrupts, environment } = around;
   const signal = interrupts.first;
   const address = systemBusAddress(environment);
+  const log = (): Log => openCommandLog(options.logLevel);
 
   function openClient(): Promise<UpdateClient> {
     return openUpdateClient(address, { isInteractive: around.isPersonThere }).catch((error: unknown) => {
@@ -127,7 +110,7 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     const view = createProgressView(terminal.out);
     const known = await settings();
     if (command === 'install') line(terminal.out, 'Installing artifact...');
-    const result = await standalone(known, createLog(options), request, interrupts, {
+    const result = await standalone(known, log(), request, interrupts, {
       onBytes: (bytes, sizeBytes) => view.show(meterOfBytes(bytes, sizeBytes)),
     }).finally(() => view.clear());
     const shown = viewStandalone(result, {
@@ -152,9 +135,9 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     showArtifact: async () =>
       showArtifact(
         terminal,
-        (await nameFromService(address)) ?? (await installed(await settings(), options)).artifactName,
+        (await nameFromService(address)) ?? (await installedOf(await settings(), log())).artifactName,
       ),
-    showProvides: async () => showProvides(terminal, await installed(await settings(), options)),
+    showProvides: async () => showProvides(terminal, await installedOf(await settings(), log())),
     inspect: (file, wanted) =>
       inspect(
         {
@@ -194,9 +177,12 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
       runSimulation(
         terminal,
         scenarioOf(name),
-        { ...wanted, doing, address: simulationAddress(environment), log: createLog(options) },
+        { ...wanted, doing, address: simulationAddress(environment), log: log() },
         signal,
       ),
+    checkForUpdate: () => withService(checkForUpdate),
+    sendInventory: () => withService(sendInventory),
+    exportMenderStore: async () => showExport(terminal, await exportStore(await settings())),
     checkConfig: async () => checkConfig(terminal, await loadSettings(options, environment)),
   };
 }
@@ -216,23 +202,7 @@ function interruption(signal: AbortSignal): Promise<never> {
 
 const DOING = { commit: 'committing', rollback: 'rolling back', resume: 'resuming' } as const;
 
-/** Errors are told in one line anyway; the log of the work is for whoever asks for it. */
-function createLog(options: ConfigOptions): Log {
-  const level = options.logLevel ?? 'none';
-  const known = {
-    error: 'error',
-    warning: 'warn',
-    warn: 'warn',
-    info: 'info',
-    debug: 'debug',
-    trace: 'debug',
-  } as const;
-  return Object.hasOwn(known, level)
-    ? createServiceLog({ level: known[level as keyof typeof known], isForJournal: false })
-    : createServiceLog({ level: 'error', isForJournal: false });
-}
-
-function meterOfBytes(bytes: number, sizeBytes: number) {
+export function meterOfBytes(bytes: number, sizeBytes: number): Meter {
   const isKnown = sizeBytes > 0;
   return {
     percent: isKnown ? Math.min(100, (bytes * 100) / sizeBytes) : -1,
@@ -241,58 +211,3 @@ function meterOfBytes(bytes: number, sizeBytes: number) {
     details: isKnown ? `${sizeText(bytes)} of ${sizeText(sizeBytes)}` : sizeText(bytes),
   };
 }
-
-/** null = no service to ask. */
-async function nameFromService(address: string): Promise<string | null> {
-  let client: UpdateClient;
-  try {
-    client = await openUpdateClient(address);
-  } catch {
-    return null;
-  }
-  try {
-    return (await client.snapshot()).currentArtifactName;
-  } catch (error) {
-    if (isNoService(error)) return null;
-    throw error;
-  } finally {
-    client.close();
-  }
-}
-
-/** From the store, which is only looked at; a device without any record gets its first one. */
-async function installed(settings: Settings, options: ConfigOptions): Promise<Installed> {
-  const stored = await storedInstalled(settings);
-  if (stored !== null) return stored;
-  try {
-    return (await firstInstalled(settings, createLog(options))).installed;
-  } catch (error) {
-    // Whoever has the lock makes the record now.
-    const made = await storedInstalled(settings);
-    if (made !== null) return made;
-    throw error;
-  }
-}
-
-async function storedInstalled({ paths }: Settings): Promise<Installed | null> {
-  const files = new FileStore({
-    directory: paths.stateDirectory,
-    name: 'state',
-    parse: parseStateDocument,
-    files: LOOK_ONLY,
-  });
-  return (await files.load()).document?.state.installed ?? null;
-}
-
-/** Without the lock nothing may be changed: what looks like a leftover may be another process at work. */
-const refuse = (): Promise<never> => Promise.reject(new Error('the store is only looked at'));
-const LOOK_ONLY: StoreFiles = {
-  ...realStoreFiles,
-  makeDirectory: refuse,
-  create: refuse,
-  overwrite: refuse,
-  syncFile: refuse,
-  rename: refuse,
-  remove: () => Promise.resolve(),
-  syncDirectory: refuse,
-};

@@ -6,6 +6,7 @@ import { originText } from '../config/load.ts';
 import type { Installed } from '../core/artifact.ts';
 import type { ArtifactReader } from '../ports/artifact-reader.ts';
 import type { ArtifactSource } from '../ports/artifact-source.ts';
+import type { MenderStoreExport } from '../ports/mender-store.ts';
 import {
   inspectArtifact,
   inspectionAsJson,
@@ -56,6 +57,15 @@ export function showProvides(terminal: Terminal, installed: Installed): number {
     ...provides,
   };
   for (const key of Object.keys(all).sort()) line(terminal.out, `${key}=${all[key] ?? ''}`);
+  return 0;
+}
+
+export function showExport(
+  terminal: Terminal,
+  { path, keptAs, installed }: MenderStoreExport & { readonly installed: Installed },
+): number {
+  line(terminal.out, `Written: ${path}, with the artifact name ${installed.artifactName}`);
+  if (keptAs !== null) line(terminal.out, `Kept: ${keptAs}`);
   return 0;
 }
 

@@ -64,6 +64,9 @@ export interface Actions {
   switchUpdates(isEnabled: boolean): Promise<number>;
   history(options: { readonly json: boolean }): Promise<number>;
   log(deploymentId: string | undefined): Promise<number>;
+  checkForUpdate(): Promise<number>;
+  sendInventory(): Promise<number>;
+  exportMenderStore(): Promise<number>;
   checkConfig(): Promise<number>;
   listScenarios(): Promise<number>;
   simulate(scenario: string, options: SimulateOptions, doing: string): Promise<number>;
@@ -220,6 +223,15 @@ export function createProgram(io: ProgramIo): Command {
   add('log', 'print the log of an update')
     .argument('[id]', 'of the deployment; default: the one under way, or the last one')
     .action((id: string | undefined) => run('reading the log', (actions) => actions.log(id), true));
+  add('check-update', 'have the service ask the server for an update now').action(() =>
+    run('asking for a check for updates', (actions) => actions.checkForUpdate()),
+  );
+  add('send-inventory', 'have the service send the inventory to the server now').action(() =>
+    run('asking for the inventory to be sent', (actions) => actions.sendInventory()),
+  );
+  add('export-mender-store', 'write a store that the Mender client can start from, to go back to it').action(
+    () => run('writing the Mender store', (actions) => actions.exportMenderStore()),
+  );
   add('check-config', 'show the effective value of every configuration key and where it came from').action(
     () => run('checking the configuration', (actions) => actions.checkConfig(), true),
   );

@@ -70,6 +70,16 @@ export async function installThroughService(
   return watchDeployment(context, source, id);
 }
 
+export async function checkForUpdate({ client }: ServiceContext): Promise<number> {
+  await client.checkForUpdate();
+  return EXIT.done;
+}
+
+export async function sendInventory({ client }: ServiceContext): Promise<number> {
+  await client.sendInventory();
+  return EXIT.done;
+}
+
 async function watchDeployment(context: ServiceContext, source: string, id: string): Promise<number> {
   const { client, terminal, signal } = context;
   const view = createProgressView(terminal.out);

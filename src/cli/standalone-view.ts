@@ -25,15 +25,15 @@ export interface StandaloneView {
 
 const NOT_MODIFIED = 'System not modified.';
 
-export function viewStandalone(
-  report: StandaloneReport,
-  options: {
-    readonly command: 'install' | 'commit' | 'rollback' | 'resume';
-    readonly isRebootTold: boolean;
-    /** Exit status after an interruption, 128 + signal. */
-    readonly interruptedExitCode: number;
-  },
-): StandaloneView {
+export interface StandaloneOptions {
+  readonly command: 'install' | 'commit' | 'rollback' | 'resume';
+  /** `--reboot-exit-code`. */
+  readonly isRebootTold: boolean;
+  /** Exit status after an interruption, 128 + signal. */
+  readonly interruptedExitCode: number;
+}
+
+export function viewStandalone(report: StandaloneReport, options: StandaloneOptions): StandaloneView {
   const { failure, record } = report;
   const exitCode = exitCodeOf(report, options);
   const hint = record === null ? [] : [RECORD_FLOW[record.inState].hint];
@@ -112,10 +112,7 @@ function doneOperation(has: (deed: Deed) => boolean, deeds: readonly Deed[]): st
   return deeds.every((deed) => deed === 'cleaned') && has('cleaned') ? 'Cleaned up.' : '';
 }
 
-function exitCodeOf(
-  { kind, deeds }: StandaloneReport,
-  options: { readonly command: string; readonly isRebootTold: boolean; readonly interruptedExitCode: number },
-): number {
+function exitCodeOf({ kind, deeds }: StandaloneReport, options: StandaloneOptions): number {
   if (kind === 'nothing-pending') return STANDALONE_EXIT.nothingPending;
   if (kind === 'interrupted') return options.interruptedExitCode;
   if (kind !== 'ended' || deeds.includes('failed')) return STANDALONE_EXIT.failed;

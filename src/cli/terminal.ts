@@ -13,6 +13,8 @@ export interface Sink {
 }
 
 export interface Terminal {
+  /** How the program calls itself; default `holdpoint`. */
+  readonly program?: string;
   readonly out: Sink;
   readonly err: Sink;
 }
@@ -28,7 +30,7 @@ export function line(sink: Sink, text: string): void {
 
 /** `holdpoint: what was being done: what went wrong`. */
 export function complain(terminal: Terminal, doing: string, what: string): void {
-  line(terminal.err, `holdpoint: ${doing}: ${what}`);
+  line(terminal.err, `${terminal.program ?? 'holdpoint'}: ${doing}: ${what}`);
 }
 
 export interface Meter {

@@ -9,8 +9,19 @@ import type { EffectiveKey, Settings } from './settings.ts';
 type MenderKey = keyof typeof MENDER_RULES;
 
 /** Keys whose effective value differs from the plain value in the files, or that have a default of their own. */
-function resolved(settings: Settings): Partial<Record<MenderKey, unknown>> {
+function resolved(
+  settings: Settings,
+  mender: Layers<typeof MENDER_RULES>,
+): Partial<Record<MenderKey, unknown>> {
+  const urls = settings.servers.map(withoutPassword);
+  const isSingleUrl = (mender.get('ServerURL') ?? '') !== '';
+  const isSingleKey = (mender.get('ArtifactVerifyKey') ?? '') !== '';
   return {
+    // What is left of them: one that cannot be used is ignored.
+    ServerURL: isSingleUrl ? (urls[0] ?? '') : '',
+    Servers: isSingleUrl ? [] : urls.map((ServerURL) => ({ ServerURL })),
+    // Not what was configured where that cannot be known, see `Settings.verifyKeyPaths`.
+    ArtifactVerifyKeys: isSingleKey ? [] : settings.verifyKeyPaths,
     SkipVerify: settings.isTlsVerificationSkipped,
     'Connectivity.DisableKeepAlive': settings.isKeepAliveDisabled,
     'Connectivity.IdleConnTimeoutSeconds': settings.idleConnectionTimeoutSeconds,
@@ -33,6 +44,10 @@ function resolved(settings: Settings): Partial<Record<MenderKey, unknown>> {
   };
 }
 
+function withoutPassword(url: string): string {
+  return url.replace(/^(https?:\/\/)[^/@]*@/i, '$1(set)@');
+}
+
 export function effectiveKeys(
   settings: Settings,
   mender: Layers<typeof MENDER_RULES>,
@@ -44,13 +59,13 @@ export function effectiveKeys(
     valueJson: JSON.stringify(value ?? ''),
     origin,
   });
-  const special = resolved(settings);
+  const special = resolved(settings, mender);
   const conditions = conditionSettings(holdpoint).effective;
   const menderLines = (Object.keys(MENDER_RULES) as MenderKey[]).map((key): EffectiveKey => {
     if (key === 'TenantToken')
       return line(key, settings.tenantToken === '' ? '' : '(set)', mender.origin(key));
     const given = mender.get(key);
-    const value = special[key] ?? given ?? (key === 'Servers' || key === 'ArtifactVerifyKeys' ? [] : '');
+    const value = special[key] ?? given ?? '';
     // 0 and values below it stand for the default, so that is where the number came from.
     const isDefault = typeof given === 'number' && given !== value;
     return line(key, value, isDefault ? { kind: 'default' } : mender.origin(key));

@@ -44,6 +44,13 @@ export interface ConfigOptions {
   readonly skipVerify?: boolean | undefined;
   /** --log-level */
   readonly logLevel?: string | undefined;
+  /** --passphrase-file; `-` = standard input. */
+  readonly passphraseFile?: string | undefined;
+  /**
+   * Whose rules for mender.conf count, default 5. As Mender 3.x: a file named by option may be missing, and one that is
+   * broken, or holds a value of the wrong type, is fatal at any path.
+   */
+  readonly generation?: 3 | 5;
 }
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -63,8 +70,9 @@ export async function loadSettings(
 
   const mender = new Layers(MENDER_RULES);
   const doubtful: string[] = [];
-  await readMenderFile(mender, places.fallbackConfig, warnings, doubtful);
-  await readMenderFile(mender, places.mainConfig, warnings, doubtful);
+  const reading = { warnings, doubtful, isStrict: options.generation === 3 };
+  await readMenderFile(mender, places.fallbackConfig, reading);
+  await readMenderFile(mender, places.mainConfig, reading);
   if (options.trustedCerts !== undefined) {
     mender.override('ServerCertificate', options.trustedCerts, { kind: 'option', name: '--trusted-certs' });
   }
@@ -112,6 +120,7 @@ export async function loadSettings(
     // 0 stands for none.
     downloadRateLimit: holdpoint.get('DownloadRateLimit') || null,
     rebootCommand: holdpoint.get('RebootCommand') ?? null,
+    passphraseFile: options.passphraseFile ?? null,
   };
   return { settings, warnings, origins: effectiveKeys(settings, mender, holdpoint, places) };
 }
@@ -177,18 +186,27 @@ function isNamed(place: Place): boolean {
   return place.origin.kind === 'option' && place.origin.name !== '--data';
 }
 
+interface MenderReading {
+  readonly warnings: string[];
+  /** Files that may have named a verification key and could not be understood. */
+  readonly doubtful: string[];
+  /** As 3.x, see `ConfigOptions.generation`. */
+  readonly isStrict: boolean;
+}
+
 async function readMenderFile(
   layers: Layers<typeof MENDER_RULES>,
   place: Place,
-  warnings: string[],
-  doubtful: string[],
+  { warnings, doubtful, isStrict }: MenderReading,
 ): Promise<void> {
   const path = place.value;
   const warn = (_key: string, sentence: string): void => void warnings.push(sentence);
   try {
     const node = await readJsonFile(path);
     if (node === null) {
-      if (isNamed(place)) throw new UpdateError('config', `${path} does not exist`, { details: { path } });
+      if (isNamed(place) && !isStrict) {
+        throw new UpdateError('config', `${path} does not exist`, { details: { path } });
+      }
       return;
     }
     layers.add(node, path, {
@@ -196,7 +214,8 @@ async function readMenderFile(
       repeated: warn,
       mistyped(key, sentence) {
         // Out of range rejects the whole file in the real client; where the file was named, so it does here.
-        if (isNamed(place) && (key === 'DeviceTier' || key === 'RetryDownloadCount')) {
+        const isUnknownTo3 = key === 'DeviceTier' || key === 'RetryDownloadCount';
+        if (isStrict ? !isUnknownTo3 : isNamed(place) && isUnknownTo3) {
           throw new UpdateError('config', sentence, { details: { path, key } });
         }
         if (key === 'ArtifactVerifyKey' || key === 'ArtifactVerifyKeys') doubtful.push(path);
@@ -204,7 +223,7 @@ async function readMenderFile(
       },
     });
   } catch (error) {
-    if (isNamed(place) || !(error instanceof UpdateError)) throw error;
+    if (isStrict || isNamed(place) || !(error instanceof UpdateError)) throw error;
     doubtful.push(path);
     warnings.push(`${error.message}; the file is ignored`);
   }

@@ -20,6 +20,7 @@ export interface MenderSettings {
     | 'conditions'
     | 'downloadRateLimit'
     | 'tokenSource'
+    | 'passphraseFile'
   >;
   readonly flow: Pick<FlowSettings, 'retryPollIntervalSeconds' | 'retryPollCount'>;
 }

@@ -70,6 +70,8 @@ export interface Settings {
   } | null;
   /** A key given from outside, never regenerated: PEM path or `pkcs11:` URI. null = our own file. */
   readonly authPrivateKey: { readonly key: string; readonly sslEngine: string } | null;
+  /** File whose first line opens an encrypted device key, `-` = standard input; null = none was given. */
+  readonly passphraseFile: string | null;
   readonly isKeepAliveDisabled: boolean;
   /** 0 = unlimited. */
   readonly idleConnectionTimeoutSeconds: number;

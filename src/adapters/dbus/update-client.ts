@@ -118,6 +118,8 @@ export interface UpdateClient {
   pause(deploymentId: string): Promise<void>;
   resume(deploymentId: string): Promise<void>;
   setUpdatesEnabled(isEnabled: boolean): Promise<void>;
+  checkForUpdate(): Promise<void>;
+  sendInventory(): Promise<void>;
   /** Newest first. */
   history(maxEntries: number): Promise<readonly PlainMap[]>;
   /** null = not in the history. */
@@ -200,6 +202,8 @@ export async function openUpdateClient(
     rollback: (deploymentId, reason) => order('Rollback', 'ss', deploymentId, reason),
     pause: (deploymentId) => order('Pause', 's', deploymentId),
     resume: (deploymentId) => order('Resume', 's', deploymentId),
+    checkForUpdate: () => order('CheckForUpdate', ''),
+    sendInventory: () => order('SendInventory', ''),
     setUpdatesEnabled: (isEnabled) => order('SetUpdatesEnabled', 'b', isEnabled),
     history: async (maxEntries) => list((await call(HISTORY, 'List', 'u', [maxEntries]))[0]).filter(isMap),
     historyEntry: async (deploymentId) => {

@@ -3,6 +3,7 @@
  * the server the key IS the device. Source: spec/configuration.md section 2.4, spec/server-api.md section 2.2.
  */
 import { createPrivateKey, createPublicKey, sign, type KeyObject } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { open, stat } from 'node:fs/promises';
 import { UpdateError } from '../../core/errors.ts';
 import type { Log } from '../../ports/log.ts';
@@ -14,7 +15,7 @@ export interface KeyOptions {
   readonly ownKeyPath: string;
   /** `Security.AuthPrivateKey`: used as given, never generated or replaced. null = our own. */
   readonly staticKey: string | null;
-  /** File whose first line opens an encrypted key; null = keys are not encrypted. */
+  /** File whose first line opens an encrypted key, `-` = standard input, read once; null = keys are not encrypted. */
   readonly passphraseFile?: string | null;
 }
 
@@ -37,6 +38,8 @@ export class DeviceKeys {
   readonly #options: KeyOptions;
   readonly #log: Log;
   readonly #warnedOf = new Set<string>();
+  /** Standard input can be read once only, the key many times. */
+  #typed: Promise<string> | null = null;
 
   constructor(options: KeyOptions, log: Log) {
     this.#options = options;
@@ -103,7 +106,9 @@ export class DeviceKeys {
       key = createPrivateKey({
         key: block,
         format: 'pem',
-        ...(isEncrypted && passphraseFile !== null ? { passphrase: await passphrase(passphraseFile) } : {}),
+        ...(isEncrypted && passphraseFile !== null
+          ? { passphrase: await this.#passphrase(passphraseFile) }
+          : {}),
       });
     } catch (error) {
       if (error instanceof UpdateError) throw error;
@@ -111,6 +116,12 @@ export class DeviceKeys {
       throw unusable(path, isEncrypted ? 'its passphrase does not open it' : 'its content is damaged');
     }
     return deviceKey(key, path);
+  }
+
+  #passphrase(path: string): Promise<string> {
+    if (path !== '-') return passphrase(path);
+    this.#typed ??= firstLineOfInput();
+    return this.#typed;
   }
 
   async #warnIfReadable(path: string): Promise<void> {
@@ -175,6 +186,21 @@ async function readKeyFile(path: string): Promise<string | null> {
 async function passphrase(path: string): Promise<string> {
   const text = await readKeyFile(path);
   if (text === null) throw unusable(path, 'there is no such passphrase file');
+  return firstLine(text);
+}
+
+async function firstLineOfInput(): Promise<string> {
+  let text = '';
+  // latin1, as files are read: a passphrase is bytes.
+  for await (const chunk of createReadStream('', { fd: 0, autoClose: false, encoding: 'latin1' })) {
+    text += String(chunk);
+    if (text.includes('\n')) break;
+    if (text.length > MAX_KEY_FILE_BYTES) throw unusable('-', 'the passphrase on standard input has no end');
+  }
+  return firstLine(text);
+}
+
+function firstLine(text: string): string {
   return text.split('\n', 1)[0]!.replace(/\r$/, '');
 }
 

@@ -236,6 +236,9 @@ describe('a right command line', () => {
     ],
     [['log'], ['log', undefined]],
     [['check-config'], ['checkConfig']],
+    [['check-update'], ['checkForUpdate']],
+    [['send-inventory'], ['sendInventory']],
+    [['export-mender-store'], ['exportMenderStore']],
   ])('%j', (args, call) => {
     const { calls, err, exitCode } = parse(...args);
     expect(calls).toEqual([call]);
@@ -262,8 +265,6 @@ describe('a right command line', () => {
     expect(help.exitCode).toBe(0);
     for (const name of ['install', 'rollback-deployment', 'check-config', 'hold', 'snooze', 'map', 'can'])
       expect(help.out).toContain(`  ${name} `);
-    // Not there yet, so not shown.
-    for (const name of ['export-mender-store', 'check-update']) expect(help.out).not.toContain(`  ${name} `);
     expect(parse('install', '--help').out).toContain('4 rolled back, 5 aborted');
     expect(parse('hold', '--help').out).toContain('125 not held, so not run');
     expect(parse('map', 'set', '--help').out).toContain('| holdpoint map set -');

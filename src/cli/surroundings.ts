@@ -1,0 +1,19 @@
+/** What surrounds a running command: who looks at it, what interrupts it, what it may read. */
+import type { Interrupts } from '../compose-standalone.ts';
+import type { Terminal } from './terminal.ts';
+
+export interface Surroundings {
+  readonly terminal: Terminal;
+  readonly interrupts: Interrupts;
+  /** 128 + the signal that came. */
+  readonly interruptedExitCode: () => number;
+  /** Calls the listener for each signal that would end the command; returns how to stop that. */
+  readonly onSignal: (listener: (name: NodeJS.Signals) => void) => () => void;
+  /** Half an output is of no use to anybody: the end of the process does not wait for somebody to read it. */
+  readonly abandonOutput: () => void;
+  /** Standard input. */
+  readonly input: () => NodeJS.ReadStream;
+  /** Somebody who may be asked for a password. */
+  readonly isPersonThere: boolean;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
