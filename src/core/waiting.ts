@@ -4,8 +4,9 @@ import {
   advanceMaps,
   hasMapOf,
   hasReleaseAt,
+  letsGoByExpiry,
   releasesIn,
-  unexpiring,
+  withoutFailingExpiry,
   nextHalfwayBootMs,
   type MapPool,
 } from './control/map-pool.ts';
@@ -395,24 +396,26 @@ function isReleaseKnown(draft: Draft, { point }: GateVisit): boolean {
 function situationAt(draft: Draft, visit: GateVisit, spentMs: number): Parameters<typeof decideGate>[0] {
   const { state, event } = draft;
   const { deployment, settings } = state;
+  const deploymentId = deployment?.id ?? '';
+  const isRetrying = visit.refresh === 'retrying';
   return {
     point: visit.point,
     settings: settings.holdPoints[visit.point],
     health: settings.health,
-    deploymentId: deployment?.id ?? '',
+    deploymentId,
     digest: deployment?.artifact?.digest ?? '',
     consents: deployment?.consents ?? [],
     waivers: deployment?.waivers ?? [],
     pause: deployment?.pause ?? null,
     areUpdatesEnabled: areUpdatesEnabled(state),
     holds: state.holds,
-    maps:
-      visit.refresh === 'retrying' ? unexpiring(state.controlMaps, deployment?.id ?? '') : state.controlMaps,
+    maps: isRetrying ? withoutFailingExpiry(state.controlMaps, deploymentId, visit.point) : state.controlMaps,
     unmet: visit.unmet ?? [],
     healthReports: deployment?.healthReports ?? [],
     snooze: activeSnooze(state, visit.point),
     rebootByHandUid: deployment?.rebootMode?.mode === 'none' ? deployment.rebootMode.uid : null,
-    failedRefreshes: visit.refresh === 'retrying' ? visit.failedRefreshes : 0,
+    failedRefreshes:
+      isRetrying && !letsGoByExpiry(state.controlMaps, deploymentId, visit.point) ? visit.failedRefreshes : 0,
     clockProblem: visit.clockProblem ?? '',
     waitedMs: spentMs,
     snoozedMs: snoozedSoFar(state, spentMs),

@@ -23,6 +23,9 @@ export function builtDevServer(): Promise<string> {
   return built;
 }
 
+/** For a loaded machine. */
+const START_LIMIT_MS = 60_000;
+
 export interface Answer {
   readonly status: number;
   readonly headers: Headers;
@@ -92,10 +95,14 @@ export async function startDevServer(settings: DevServerSettings = {}): Promise<
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   child.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const ended = once(child, 'close');
-  await eventually('the server has started', () => {
-    if (child.exitCode !== null) throw new Error(`the server has ended: ${output}`);
-    return /^web page +.*\n/m.test(output) && output.includes(' Started ');
-  });
+  await eventually(
+    'the server has started',
+    () => {
+      if (child.exitCode !== null) throw new Error(`the server has ended: ${output}`);
+      return /^web page +.*\n/m.test(output) && output.includes(' Started ');
+    },
+    START_LIMIT_MS,
+  );
   const url = /^devices call +(\S+)$/m.exec(output)?.[1] ?? '';
   const managementUrl = /^web page +(\S+)\//m.exec(output)?.[1] ?? '';
   const token = (await readFile(join(folder, 'token'), 'utf8')).trim();

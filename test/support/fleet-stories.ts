@@ -196,7 +196,8 @@ async function startService(serial: string, serverUrl: string, rig: Rig): Promis
   });
   const identity = join(service.device.share, 'identity/mender-device-identity');
   await writeFile(identity, `#!/bin/sh\necho serial=${serial}\n`);
-  await service.start();
+  // Many at once on a small machine: that they have started is seen when the server knows them.
+  await service.start({ isOffBus: true });
   return service;
 }
 

@@ -1,4 +1,5 @@
 import {
+  isMapPoint,
   sanitisedStates,
   type ControlMap,
   type MapPoint,
@@ -97,16 +98,32 @@ export function nextHalfwayBootMs(pool: MapPool, id: string | null): number | nu
 }
 
 /**
- * While the server's map cannot be refreshed it is not judged by its expiry: whoever is out of reach for an hour goes on
- * waiting, until the attempts or the point's ceiling are used up. Not for storing. Source: spec/update-control.md
- * section 5 (nothing is asked of the maps before a refresh has succeeded), design/stories.md 12.
+ * While the server's map cannot be refreshed, its expiry fails nobody: whoever is out of reach for an hour goes on waiting,
+ * until the attempts or the point's ceiling are used up. Not for storing. Source: docs/decisions/0026; design/stories.md
+ * 12; spec/update-control.md section 5 (nothing is asked of the maps before a refresh has succeeded).
  */
-export function unexpiring(pool: MapPool, deploymentId: string): MapPool {
+export function withoutFailingExpiry(pool: MapPool, deploymentId: string, point: string): MapPool {
   return pool.map((map) =>
-    map.origin === 'server' && map.id === deploymentId
+    isServers(map, deploymentId) && ruleAt(map, point)?.onMapExpire === 'fail'
       ? { ...map, isExpired: false, expiresBootMs: Infinity }
       : map,
   );
+}
+
+/** Whether the server's map pauses, and lets go when it expires: then nobody need wait for a refresh as well. */
+export function letsGoByExpiry(pool: MapPool, deploymentId: string, point: string): boolean {
+  return pool.some((map) => {
+    const rule = ruleAt(map, point);
+    return isServers(map, deploymentId) && rule?.action === 'pause' && rule.onMapExpire !== 'fail';
+  });
+}
+
+function isServers(map: PooledMap, deploymentId: string): boolean {
+  return map.origin === 'server' && map.id === deploymentId;
+}
+
+function ruleAt({ states }: ControlMap, point: string): MapRule | undefined {
+  return isMapPoint(point) ? states[point] : undefined;
 }
 
 /** Milliseconds until each of the active ones expires. */

@@ -75,6 +75,7 @@ const TEXTS = {
     uploadDone: '{0} has been uploaded and verified.',
     createDone: 'The deployment has been created.',
     released: 'Released.',
+    planned: 'Everybody will be released at {0}.',
     mapSet: 'The map has been set.',
     wrongToken: 'This token is not the right one.',
     noFile: 'Choose a file first.',
@@ -167,6 +168,7 @@ const TEXTS = {
     uploadDone: '{0} wurde hochgeladen und geprüft.',
     createDone: 'Die Verteilung wurde angelegt.',
     released: 'Freigegeben.',
+    planned: 'Alle werden freigegeben um {0}.',
     mapSet: 'Der Plan wurde gesetzt.',
     wrongToken: 'Dieses Token ist nicht das richtige.',
     noFile: 'Zuerst eine Datei wählen.',
@@ -430,7 +432,7 @@ function buildRelease(id, point) {
   const time = make('input', { type: 'datetime-local', step: 1 });
   const release = async (at) => {
     await call('POST', `/deployments/${id}/release`, { point, at });
-    say(t('released'), true);
+    say(at === null ? t('released') : t('planned', timeText(at)), true);
   };
   const now = button('releaseNow', () => release(null), { action: 'release-now' });
   const later = button(
@@ -441,7 +443,9 @@ function buildRelease(id, point) {
     },
     { action: 'release-at' },
   );
-  form.append(title, now, later, time);
+  // What is typed is this browser's time; devices act on the moment.
+  const zone = make('small', {}, Intl.DateTimeFormat().resolvedOptions().timeZone);
+  form.append(title, now, later, time, zone);
   form.addEventListener('submit', (event) => {
     event.preventDefault();
     later.click();

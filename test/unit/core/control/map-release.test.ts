@@ -302,6 +302,22 @@ describe('a server out of reach', () => {
     expect(isOver(simulator)).toBe('success');
   });
 
+  it('lets go of whoever waits when the map expires, where the map says so', () => {
+    const rule = { ...PAUSE, onMapExpire: 'continue' } as const;
+    const text = controlMapJson({ id: DEPLOYMENT_ID, priority: 0, states: { [point]: rule } });
+    const simulator = begin(point, null, {
+      offeredMap: text,
+      settings: { ...SERVER_SETTINGS, controlMapExpirationSeconds: 3600 },
+      mapAnswers: [{ kind: 'map', text }, DOWN],
+    });
+    const endMs = simulator.bootMs + HOUR_MS;
+    simulator.advance(HOUR_MS - 1);
+    expect(blockers(simulator)).toMatchObject([{ reasonCode: 'paused-by-map', onEnd: 'continue' }]);
+    expect(simulator.state.wait).toMatchObject({ deadlineBootMs: endMs, onExpire: 'continue' });
+    simulator.advance(1).run();
+    expect(simulator.trace).toContain('I');
+  });
+
   it('is asked again a little earlier than it must be, by chance', () => {
     const simulator = begin(point, null, {
       settings: { ...SERVER_SETTINGS, controlMapExpirationSeconds: 7200, updatePollIntervalSeconds: 1000 },
