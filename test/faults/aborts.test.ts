@@ -19,13 +19,13 @@ async function abortsInTheMiddle(rig: Rig, fileAnswer: FileAnswer): Promise<numb
   const id = rig.offer(url);
   const filesBefore = rig.fileRequests;
   await service.mustCall('CheckForUpdate');
-  await eventually('the file is asked for', () => rig.fileRequests > filesBefore, 30_000);
+  await eventually('the file is asked for', () => rig.fileRequests > filesBefore, 120_000);
   await service.waitFor('the download is under way', (seen) => seen['Step'] === 'Download');
   rig.api.answerAlways('status', ABORTED);
   const fromMs = performance.now();
   // Not the wall clock of a machine that may be busy, but what happens in which order: one more report, and it ends.
   const reported = rig.statuses(id).length;
-  await service.waitFor('it has left the download', (seen) => seen['State'] !== 'Download', 30_000);
+  await service.waitFor('it has left the download', (seen) => seen['State'] !== 'Download', 120_000);
   const tookMs = performance.now() - fromMs;
   const end = await rig.idle();
   expect(end).toMatchObject({
@@ -108,7 +108,7 @@ describe.concurrent('a server that is too busy for reports during a download', (
       await asked;
       await eventually('it has said again that it downloads', () => rig.statuses(id).length === 2, 40_000);
       finish();
-      const end = await rig.service.waitFor('the end', (seen) => seen['LastResult'] !== 'none', 30_000);
+      const end = await rig.service.waitFor('the end', (seen) => seen['LastResult'] !== 'none', 120_000);
       expect(end).toMatchObject({ LastResult: 'success' });
       await rig.idle();
       expect(rig.statuses(id)).toEqual(['downloading', 'downloading', 'installing', 'installing', 'success']);
