@@ -146,7 +146,7 @@ describe.concurrent('a commit without a server', () => {
             await eventually(
               'the module works',
               async () => (await rig.calls('ArtifactInstall')) === 1,
-              30_000,
+              120_000,
             );
             await relay.close();
             await service.device.cancelOrder('ArtifactInstall', 'wait');
