@@ -106,7 +106,7 @@ describe.concurrent('a server that is too busy for reports during a download', (
       const id = rig.offer(url);
       await rig.service.mustCall('CheckForUpdate');
       await asked;
-      await eventually('it has said again that it downloads', () => rig.reports(id).length >= 2, 40_000);
+      await eventually('it has said again that it downloads', () => rig.reports(id).length >= 2, 120_000);
       finish();
       const end = await rig.service.waitFor('the end', (seen) => seen['LastResult'] !== 'none', 120_000);
       expect(end).toMatchObject({ LastResult: 'success' });
