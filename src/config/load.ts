@@ -106,6 +106,8 @@ export async function loadSettings(
       isStandalonePending: DEFAULT_FLOW_SETTINGS.isStandalonePending,
       conditionPoints: DEFAULT_FLOW_SETTINGS.conditionPoints,
       isOfflineCommitAllowed: holdpoint.get('OfflineCommit') ?? DEFAULT_FLOW_SETTINGS.isOfflineCommitAllowed,
+      downloadReportSeconds:
+        holdpoint.get('DownloadReportInterval') ?? DEFAULT_FLOW_SETTINGS.downloadReportSeconds,
       ...controlSettings(holdpoint),
       controlMapExpirationSeconds: fromMender.settings.controlMapExpirationSeconds,
       controlMapBootExpirationSeconds: fromMender.settings.controlMapBootExpirationSeconds,

@@ -18,6 +18,8 @@
  * - `DownloadRateLimit`: bytes a second an artifact is downloaded with at most; 0 (default) = no limit.
  * - `OfflineCommit`: whether an update may be committed although the server could not be reached in all attempts before;
  *   default false: it is rolled back, as Mender does.
+ * - `DownloadReportInterval`: seconds after which the server is told again that the device downloads, which is how it
+ *   learns of an abort in the middle; default 8, 0 = never.
  * - `TokenSource`: who obtains the device's token: `"own"` (default), or `"mender-auth"` of a Mender client on the bus.
  * - `Access`: who may what on the bus, an object of
  *   - `polkit`: `"auto"` (default), `"required"` or `"off"`, see core/access.ts;
@@ -140,6 +142,7 @@ export const HOLDPOINT_RULES = {
   ),
   'Health.deadline': rule(v.pipe(integer, v.minValue(1)), 'a whole number of seconds, at least 1'),
   OfflineCommit: flag,
+  DownloadReportInterval: duration,
   HoldLinger: rule(
     v.pipe(integer, v.minValue(0), v.maxValue(600)),
     'a whole number of seconds from 0 to 600',

@@ -36,6 +36,8 @@ export interface FlowSettings {
    * rolled back, as Mender does, because the new version may be what keeps the device from its server.
    */
   readonly isOfflineCommitAllowed: boolean;
+  /** Between two reports that it still downloads, seconds; 0 = none is made. */
+  readonly downloadReportSeconds: number;
   /** Attempts; 0 = automatic (three at each interval, spec/update-flow.md section 5). */
   readonly retryPollCount: number;
 }
@@ -54,5 +56,6 @@ export const DEFAULT_FLOW_SETTINGS: FlowSettings = {
   isStandalonePending: false,
   retryPollIntervalSeconds: 300,
   isOfflineCommitAllowed: false,
+  downloadReportSeconds: 8,
   retryPollCount: 0,
 };

@@ -220,11 +220,10 @@ export function startWork(draft: Draft): void {
  * A download takes long, and nothing else is said to the server meanwhile: the status is said again, which changes
  * nothing there (spec/server-api.md section 5) and brings a 409 once the deployment has been aborted.
  */
-export const ABORT_WATCH_MS = 8_000;
-
-/** The server learns again, after this time, that we are downloading. */
 export function armAbortWatch(draft: Draft, retryAfterSeconds = 0): void {
-  const delayMs = Math.max(ABORT_WATCH_MS, retryAfterSeconds * 1000);
+  const { downloadReportSeconds } = draft.state.settings;
+  if (downloadReportSeconds === 0) return;
+  const delayMs = Math.max(downloadReportSeconds, retryAfterSeconds) * 1000;
   order(draft, { kind: 'armTimer', workId: draft.state.workId, delayMs });
 }
 

@@ -102,7 +102,7 @@ describe.concurrent('a token', () => {
       const { id, end } = await rig.deploy(url);
       expect(end).toMatchObject({ LastResult: 'success', ServerStatus: 'authorized' });
       expect(rig.statuses(id).join(' ')).toBe(
-        'downloading downloading installing installing installing installing success',
+        'downloading installing installing installing installing success',
       );
     }));
 

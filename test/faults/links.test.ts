@@ -216,7 +216,7 @@ describe.concurrent('the running service', () => {
           await eventually(
             'the module works',
             async () => (await rig.calls('ArtifactInstall')) === 1,
-            30_000,
+            120_000,
           );
           await proxy.close();
           await rig.service.device.cancelOrder('ArtifactInstall', 'wait');

@@ -66,18 +66,18 @@ describe.concurrent('a download', () => {
       await service.waitFor(
         'the first bytes are there',
         (seen) => seen['Step'] === 'Download' && ranges.length === 1,
-        60_000,
+        120_000,
       );
       await island.takeAway('storage');
       // Silence is noticed, and trying again leads nowhere yet.
       await eventually(
         'it has noticed',
         async () => /nothing came for|Connect Timeout|timeout/i.test(await service.log()),
-        60_000,
+        120_000,
       );
       expect(await service.property('Step')).toBe('Download');
       await island.bringBack('storage');
-      const end = await service.waitFor('the end', (seen) => seen['LastResult'] !== 'none', 60_000);
+      const end = await service.waitFor('the end', (seen) => seen['LastResult'] !== 'none', 120_000);
       expect(end).toMatchObject({ LastResult: 'success', CurrentArtifactName: 'release-2' });
       await rig.idle();
       expect(ranges.slice(0, 2)).toEqual(['all', expect.stringMatching(/^bytes=[1-9]\d*-/)]);
@@ -94,7 +94,7 @@ describe.concurrent('a download', () => {
       await service.waitFor(
         'the first bytes are there',
         (seen) => seen['Step'] === 'Download' && ranges.length === 1,
-        60_000,
+        120_000,
       );
       await island.takeAway('storage');
       const end = await service.waitFor(
@@ -168,15 +168,15 @@ describe.concurrent('a download', () => {
           storage = Number(url.port);
           const id = rig.offer(`http://files.holdpoint.test${url.pathname}`);
           await rig.service.mustCall('CheckForUpdate');
-          await eventually('the proxy has died', () => died.length > 0, 60_000);
+          await eventually('the proxy has died', () => died.length > 0, 120_000);
           await Promise.all(died);
           await eventually(
             'it has noticed',
             async () => /ECONNREFUSED/.test(await rig.service.log()),
-            60_000,
+            120_000,
           );
           await proxy.listen(port);
-          const end = await rig.service.waitFor('the end', (seen) => seen['LastResult'] !== 'none', 60_000);
+          const end = await rig.service.waitFor('the end', (seen) => seen['LastResult'] !== 'none', 120_000);
           expect(end).toMatchObject({ LastResult: 'success' });
           await rig.idle();
           expect(rig.statuses(id).at(-1)).toBe('success');

@@ -101,7 +101,7 @@ describe.concurrent('a second deployment', () => {
       const first = rig.offer(await rig.publish());
       await service.device.order('ArtifactInstall', 'wait');
       await service.mustCall('CheckForUpdate');
-      await eventually('the module works', async () => (await rig.calls('ArtifactInstall')) === 1, 30_000);
+      await eventually('the module works', async () => (await rig.calls('ArtifactInstall')) === 1, 120_000);
       const asked = rig.api.of('next-v2').length;
       const second = rig.offer(await rig.publish({ name: 'release-3' }), 'release-3');
       // As an operator would: the bus refuses, a signal is remembered.
@@ -146,7 +146,7 @@ describe.concurrent('a commit without a server', () => {
             await eventually(
               'the module works',
               async () => (await rig.calls('ArtifactInstall')) === 1,
-              30_000,
+              120_000,
             );
             await relay.close();
             await service.device.cancelOrder('ArtifactInstall', 'wait');

@@ -177,8 +177,15 @@ export class Rig {
     return { id, end };
   }
 
-  /** What the server was told of the deployment, in order. */
+  /** What the server was told of the deployment, in order; that it still downloads, which takes as long as it takes, once. */
   statuses(id: string): readonly string[] {
+    return this.reports(id).filter(
+      (status, index, all) => status !== 'downloading' || all[index - 1] !== status,
+    );
+  }
+
+  /** Every single report of the deployment. */
+  reports(id: string): readonly string[] {
     return this.api
       .of('status')
       .filter(({ path }) => path.includes(id))

@@ -46,7 +46,11 @@ export interface GoldenDeviceOptions {
 
 export async function makeGoldenDevice({ head, artifactName }: GoldenDeviceOptions): Promise<GoldenDevice> {
   const probe = (head.probe ?? '').split(' ');
-  const service = await ServiceHarness.create({ supportsRollback: !probe.includes('ROLLBACK=No') });
+  const service = await ServiceHarness.create({
+    supportsRollback: !probe.includes('ROLLBACK=No'),
+    // How often it would be said depends on the machine: docs/decisions/0032.
+    holdpointConf: { DownloadReportInterval: 0 },
+  });
   const { device } = service;
   const at = (...names: readonly string[]): string => join(device.folder, ...names);
   const path = logPath(service);

@@ -268,6 +268,7 @@ const state: v.GenericSchema<unknown, UpdateState> = v.object({
     isServerConfigured: v.boolean(),
     isStandalonePending: v.boolean(),
     isOfflineCommitAllowed: v.optional(v.boolean(), false),
+    downloadReportSeconds: v.optional(v.number(), 8),
     retryPollIntervalSeconds: v.number(),
     retryPollCount: v.number(),
   }),

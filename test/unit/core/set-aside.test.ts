@@ -2,7 +2,6 @@
 import { describe, expect, it } from 'vitest';
 import { parseStateDocument, documentOf } from '../../../src/adapters/store/state-document.ts';
 import { snapshotOf } from '../../../src/core/snapshot.ts';
-import { ABORT_WATCH_MS } from '../../../src/core/walk.ts';
 import { DEPLOYMENT_ID, FlowSimulator, NEW_NAME, SERVER_SETTINGS } from '../../support/flow-simulator.ts';
 import { reach } from '../../support/flow-steps.ts';
 
@@ -160,7 +159,7 @@ describe('a download', () => {
     const simulator = reach('download');
     const { workId } = simulator.state;
     const downloads = simulator.jobs.filter(({ effect }) => effect.kind === 'download');
-    expect(simulator.timer?.dueMs).toBe(simulator.bootMs + ABORT_WATCH_MS);
+    expect(simulator.timer?.dueMs).toBe(simulator.bootMs + 8_000);
     simulator.fireTimer();
     simulator.dispatch({ kind: 'StatusReported', workId, outcome: 'accepted', retryAfterSeconds: 30 });
     expect(simulator.timer?.dueMs).toBe(simulator.bootMs + 30_000);
