@@ -146,13 +146,14 @@ describe.concurrent('a map that pauses', { timeout: 90_000 }, () => {
 
   for (const then of ['continue', 'fail'] as const) {
     it(`lets go when it expires: ${then}`, () =>
-      withDevice({ menderConf: { UpdateControlMapExpirationTimeSeconds: 3 } }, async (service) => {
+      // Its time runs during the download too: long enough for a busy machine to get to the gate.
+      withDevice({ menderConf: { UpdateControlMapExpirationTimeSeconds: 14 } }, async (service) => {
         const rule = { action: 'pause', on_map_expire: then };
-        expect(await setMap(service, mapText({ ArtifactInstall_Enter: rule }))).toBe(1);
+        expect(await setMap(service, mapText({ ArtifactInstall_Enter: rule }))).toBe(7);
         await service.install(artifact);
         const seen = await service.waitAt('ArtifactInstall_Enter');
         expect(seen['WaitOnExpire']).toBe(then);
-        const end = await service.waitForEnd(15_000);
+        const end = await service.waitForEnd(40_000);
         expect(end).toMatchObject(
           then === 'continue'
             ? { LastResult: 'success' }
