@@ -29,6 +29,7 @@ program() { # program BUNDLE NAME
 
 program holdpointd.js holdpointd
 program holdpoint.js holdpoint
+program holdpoint-flash.js holdpoint-flash
 put 644 /usr/lib/holdpoint dist/package.json
 [ "$WITH_SERVER" = 0 ] || program holdpoint-server.js holdpoint-server
 if [ "$WITH_MENDER_LINKS" = 1 ]; then
@@ -43,6 +44,9 @@ install -d "$DESTDIR/usr/share/mender/modules/v3"
 if [ -d packaging/modules ]; then
     for module in packaging/modules/*; do [ ! -f "$module" ] || put 755 /usr/share/mender/modules/v3 "$module"; done
 fi
+# Not in PATH: where they are, the module rootfs-image takes GRUB for the boot loader (docs/ab-updates.md).
+put 755 /usr/lib/holdpoint/grub packaging/grub/grub-mender-grubenv-*
+put 644 /usr/lib/holdpoint/grub packaging/grub/grub.cfg
 
 put 644 /usr/share/dbus-1/system.d dbus-policy/*.conf
 put 644 /usr/share/dbus-1/system-services packaging/dbus/io.holdpoint.Update1.service
@@ -68,7 +72,7 @@ if [ "$WITH_DOC" = 1 ]; then
     if [ "$WITH_MENDER_LINKS" = 1 ]; then
         for name in mender mender-update mender-auth; do link holdpoint.1 "/usr/share/man/man1/$name.1"; done
     fi
-    put 644 /usr/share/doc/holdpoint README.md docs/recipes.md
+    put 644 /usr/share/doc/holdpoint README.md docs/recipes.md docs/ab-updates.md
     put 644 /usr/share/doc/holdpoint/examples packaging/systemd/images-only.conf packaging/polkit/examples/*
     put 644 /usr/share/doc/holdpoint/examples/dbus-policy-strict dbus-policy/strict/*
 fi

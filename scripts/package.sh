@@ -37,8 +37,8 @@ dpkg-deb --root-owner-group -Zxz --build "$root" "dist/holdpoint_${version}_all.
 
 tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
   --transform "s,^,holdpoint-$upstream/," --exclude='*.deb' --exclude='*.tar.xz' --exclude='packaging/stubs' \
-  LICENSE README.md CHANGELOG.md dbus-policy dist/{holdpointd,holdpoint,holdpoint-server}.js dist/package.json dist/man \
-  dist/completions docs/recipes.md packaging src/adapters/dbus/*.xml |
+  LICENSE README.md CHANGELOG.md dbus-policy dist/{holdpointd,holdpoint,holdpoint-flash,holdpoint-server}.js dist/package.json dist/man \
+  dist/completions docs/{recipes,ab-updates}.md packaging src/adapters/dbus/*.xml |
   xz -T1 -6 > "dist/holdpoint-$upstream.tar.xz"
 echo "dist/holdpoint_${version}_all.deb"
 echo "dist/holdpoint-$upstream.tar.xz"

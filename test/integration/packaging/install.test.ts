@@ -22,6 +22,7 @@ beforeAll(async () => {
     'dbus-policy',
     'README.md',
     'docs/recipes.md',
+    'docs/ab-updates.md',
     'LICENSE',
     'CHANGELOG.md',
   ]) {
@@ -33,7 +34,7 @@ beforeAll(async () => {
       await cp(join('src/adapters/dbus', name), join(tree, 'src/adapters/dbus', name));
   }
   await mkdir(join(tree, 'dist/man'), { recursive: true });
-  for (const name of ['holdpointd', 'holdpoint', 'holdpoint-server']) {
+  for (const name of ['holdpointd', 'holdpoint', 'holdpoint-flash', 'holdpoint-server']) {
     await writeFile(join(tree, 'dist', `${name}.js`), '#!/usr/bin/env node\n');
   }
   await writeFile(join(tree, 'dist/package.json'), '{ "type": "commonjs" }\n');
@@ -147,7 +148,7 @@ describe('the installed files', () => {
     const root = await install('node', { NODE: '/opt/node/bin/node' });
     expect(await readFile(join(root, 'usr/bin/mender-update'), 'utf8')).toBe('#!/opt/node/bin/node\n');
     // Where the units and the bus look for them.
-    for (const path of ['usr/bin/holdpointd', 'usr/bin/holdpoint']) {
+    for (const path of ['usr/bin/holdpointd', 'usr/bin/holdpoint', 'usr/bin/holdpoint-flash']) {
       expect((await stat(join(root, path))).mode & 0o111).not.toBe(0);
     }
   });

@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "mac=$(cat /sys/class/net/eth0/address)"
