@@ -47,6 +47,8 @@ const REPORTS = 'faults/reports';
 const FRESH_LINKS = 'faults/fresh-links';
 const DEPLOYMENTS = 'faults/deployments';
 const PROCESSES = 'faults/processes';
+const MEMORY = 'faults/memory';
+const PACKAGE = 'package/package';
 
 export const FAULT_ROWS: readonly FaultRow[] = [
   part(
@@ -216,11 +218,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('e2e/bus', 'during the commit: it is committed, and the result is told later'),
     at('e2e/holds', 'counts as lost when the bus stays away longer than the grace'),
   ),
-  part(
+  whole(
     23,
     'update breaks D-Bus itself',
-    'a boot of the new slot with the bus masked',
     at('e2e/bus', 'rolls a broken update back all the same, and is there when the bus comes'),
+    at(PACKAGE, 'rolls back a version in which the bus is masked, over two real boots (R23)'),
   ),
   whole(
     24,
@@ -243,13 +245,13 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at(PROCESSES, 'when a state script runs into its time limit, and the failure names the script'),
     at(PROCESSES, 'when the service is stopped'),
   ),
-  part(
+  whole(
     27,
     'script dies because systemd stops us',
-    'systemd itself: SIGTERM to the service and its module is tested',
     at('e2e/kill', 'a module that ignores SIGTERM is gone before the service is'),
     at('integration/modules/download', 'takes a module killed by the shutdown of the service for cancelled'),
     at(PROCESSES, 'when the service is killed: the next one ends it before it goes on with the update (R27)'),
+    at(PACKAGE, 'leaves no process of the update behind when systemd stops or kills it (R27)'),
   ),
   whole(
     28,
@@ -257,11 +259,13 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('e2e/kill-at-gates', 'consent given before the kill counts after it'),
     at('e2e/install', 'is still waiting after a restart, with a new ticket'),
   ),
-  part(
+  whole(
     29,
     'out of memory',
-    'a cgroup of 64 MiB with an artifact of 2 GiB',
     at('integration/artifact/streaming', 'does not depend on the size of the payload'),
+    at(MEMORY, 'are enough for an artifact that is four times as large'),
+    at(MEMORY, 'and more, used up by a module, cost the update and not the service'),
+    at('matrix/memory', 'are enough for an artifact of 2 GiB'),
   ),
   open(
     30,
@@ -309,7 +313,12 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('integration/server/client', 'is cut to a megabyte, the newest kept, in bounded memory'),
   ),
   whole(38, 'client floods the bus', at('e2e/flood', 'a client that floods the bus')),
-  open(39, 'daemon upgraded in mid-update', 'an upgrade of the package in both directions'),
+  part(
+    39,
+    'daemon upgraded in mid-update',
+    'in every phase: the package is upgraded and downgraded while the module installs',
+    at(PACKAGE, 'in the middle of an update, which goes on undisturbed (R39)'),
+  ),
   part(
     40,
     'abrupt reboot loses data of applications',
@@ -317,11 +326,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('e2e/conditions', 'logind: whoever inhibits the shutdown is named, and the reboot waits for him'),
   ),
   open(41, 'target device busy', 'block devices: the rootfs module is tested elsewhere'),
-  part(
+  whole(
     42,
     'watchdog',
-    'a real systemd: what it does when no sign of life comes is done by the test',
     at(PROCESSES, 'is fed while the loop goes round'),
     at('unit/app/machine', 'has not passed while a write does not return'),
+    at(PACKAGE, 'is started again when its loop stands still, and goes on with the update (R42)'),
   ),
 ];
