@@ -17,6 +17,8 @@ const run = promisify(execFile);
 const CACHE = join(tmpdir(), 'holdpoint-test-cache');
 const PACKAGES =
   'dbus,systemd,systemd-sysv,polkitd,xz-utils,zstd,lmdb-utils,util-linux,procps,ca-certificates';
+/** Exit status of systemd-nspawn with --keep-unit. */
+const REBOOTED = 133;
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 async function baseSystem(): Promise<string> {
@@ -92,14 +94,23 @@ export class Machine {
 
   /** Switches it on; resolves when systemd has started what it was to start. */
   async boot(): Promise<void> {
+    this.#switchOn();
+    await this.booted();
+  }
+
+  #switchOn(): void {
     const console = openSync(join(this.folder, 'console'), 'a');
     const container = ['--quiet', '--register=no', '--keep-unit', '--private-network', '--console=pipe'];
-    this.#process = spawn('systemd-nspawn', [...container, '--machine=holdpoint', '-D', this.root, '-b'], {
+    const child = spawn('systemd-nspawn', [...container, '--machine=holdpoint', '-D', this.root, '-b'], {
       stdio: ['ignore', console, console],
       env: { PATH: process.env['PATH'], SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '0' },
     });
     closeSync(console);
-    await this.booted();
+    this.#process = child;
+    // It was rebooted from within: a container is then started anew by whoever started it.
+    child.once('exit', (code) => {
+      if (code === REBOOTED) this.#switchOn();
+    });
   }
 
   /** Also after a reboot from within. */
