@@ -23,6 +23,6 @@ describe('holdpoint simulate', () => {
         expect(client.match(/s "(?:proceeding|recorded)"/g)?.length ?? 0).toBeGreaterThanOrEqual(asks.length);
       }
     },
-    120_000,
+    240_000,
   );
 });
