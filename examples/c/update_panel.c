@@ -38,7 +38,8 @@ static void show(void) {
   } else {
     printf("%s %s -> %s", now.activity, now.installed, now.name[0] ? now.name : "-");
     if (now.size_bytes >= 0) printf(" %lld bytes", (long long)now.size_bytes);
-    if (now.progress >= 0) printf(" %d %%", (int)now.progress);
+    /* When an update is over, how far it came stands there until the next one. */
+    if (now.name[0] && now.progress >= 0) printf(" %d %%", (int)now.progress);
     if (now.remaining_seconds >= 0) printf(" %lld s left", (long long)now.remaining_seconds);
     if (now.point[0]) printf(" | %s: %s| ends %llu%s", now.point, now.blockers,
                              (unsigned long long)(now.deadline_usec / 1000000), now.ticket[0] ? " | n/w/l?" : "");

@@ -35,7 +35,7 @@ class Notifier:
         pairs = [text for name in actions for text in (name, self.texts.get(f"ui.{name}"))]
         hints = {"urgency": GLib.Variant("y", urgency), "resident": GLib.Variant("b", True)}
         reply = self.call("Notify", GLib.Variant("(susssasa{sv}i)", (
-            self.texts.get("ui.title"), self.shown, "software-update-available", title, "\n".join(lines), pairs, hints,
+            self.texts.get("ui.title"), self.shown, "software-update-available", title, "\n".join(filter(None, lines)), pairs, hints,
             0 if actions else -1)))
         self.shown = reply.unpack()[0] if reply else 0
 

@@ -145,12 +145,17 @@ def view(properties, texts):
         buttons.append("check")
     status = texts.get(f"point.{p['WaitPoint']}") if is_asking else texts.get(f"activity.{p['Activity']}")
     return {"title": texts.get("ui.title"), "status": status, "facts": facts, "waits": waits, "ticket": ticket,
-            "notes": p["Deployment"].get("release-notes", ""), "progress": p["Progress"] / 100 if p["Progress"] >= 0 else None,
+            "notes": p["Deployment"].get("release-notes", ""), "progress": p["Progress"] / 100 if has_progress(p) else None,
             "progress_text": progress_text(p, texts), "buttons": buttons, "last": last_text(p, texts), "is_asking": is_asking}
 
 
+def has_progress(p):
+    # When an update is over, how far it came stands there until the next one.
+    return p["DeploymentId"] != "" and p["Progress"] >= 0
+
+
 def progress_text(p, texts):
-    if p["Progress"] < 0:
+    if not has_progress(p):
         return ""
     parts = [texts.get("ui.progress", percent=int(p["Progress"]))]
     left = p["RemainingSeconds"]

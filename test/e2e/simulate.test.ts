@@ -40,7 +40,11 @@ function dataOf({ stdout }: { readonly stdout: string }): unknown {
   return (JSON.parse(stdout) as { data: unknown[] }).data[0];
 }
 
-describe('holdpoint simulate', () => {
+/** A scenario is a second of work; on a loaded machine it may take much longer, and nothing is wrong then. */
+const PATIENT = { timeout: 240_000 };
+const PATIENCE_MS = 120_000;
+
+describe('holdpoint simulate', PATIENT, () => {
   it('has the interfaces of the service, member for member', async () => {
     running = startSimulation(bus, ['wait-install']);
     const service = await ServiceHarness.create();
@@ -66,6 +70,7 @@ describe('holdpoint simulate', () => {
       const seen = await watch.waitFor(
         'it waits',
         ({ WaitTicket: ticket }) => typeof ticket === 'string' && ticket !== '',
+        PATIENCE_MS,
       );
       // A day at sixty times the speed.
       const uptimeUsec = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1e6;
@@ -77,6 +82,7 @@ describe('holdpoint simulate', () => {
       const snoozed = await watch.waitFor(
         'it is snoozed',
         (now) => now['WaitTicket'] === '' && now['WaitPoint'] !== '',
+        PATIENCE_MS,
       );
       expect(Number(snoozed['WaitDeadlineUSec'])).toBeGreaterThan(Number(until));
     } finally {
@@ -140,10 +146,11 @@ describe('holdpoint simulate', () => {
     `plays %s to its end (TEST_SEED=${seed})`,
     async (name) => {
       const { status, stderr, client } = await runScenario(bus, name, HURRY);
-      expect(stderr).toBe('');
+      // Its log of errors is there, too: a disk that fails, a defect.
+      expect(stderr).not.toContain('holdpoint: ');
       expect(status).toBe(0);
       expect(client).toContain('DeploymentFinished');
     },
-    120_000,
+    240_000,
   );
 });

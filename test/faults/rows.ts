@@ -33,13 +33,6 @@ const part = (row: number, title: string, missing: string, ...evidence: readonly
   evidence,
   missing,
 });
-const open = (row: number, title: string, missing: string): FaultRow => ({
-  row,
-  title,
-  state: 'open',
-  evidence: [],
-  missing,
-});
 
 const POLLS = 'faults/polls';
 const LINKS = 'faults/links';

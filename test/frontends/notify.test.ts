@@ -12,8 +12,9 @@ import { asUser, startSessionBus, startSimulation, type SessionBus } from '../su
 import { example, startExample, stopExamples } from './programs.ts';
 import { messageOf } from './walk.ts';
 
-/** A click on a notification does its first action, which is "now". */
-const DUNSTRC = `[global]
+/** Where a notification has several actions, a click brings up a menu of them; dunst leaves the menu to another program. */
+const configOf = (menu: string): string => `[global]
+    dmenu = ${menu}
     font = DejaVu Sans 13
     width = 460
     height = 300
@@ -45,7 +46,10 @@ beforeAll(async () => {
 beforeEach(async () => {
   screen = await startScreen(500, 340);
   const config = join(bus.folder, 'dunstrc');
-  await writeFile(config, DUNSTRC);
+  const menu = join(bus.folder, 'menu');
+  // The person in front of the menu, who wants it now.
+  await writeFile(menu, "#!/bin/sh\nexec grep -m1 'Now'\n", { mode: 0o755 });
+  await writeFile(config, configOf(menu));
   await chown(config, OTHER_UID, OTHER_UID);
   const [command, args] = asUser('dunst', ['-config', config]);
   daemon = spawn(command, args, {

@@ -15,7 +15,8 @@ describe('holdpoint simulate', () => {
     'plays %s: $about',
     async (name, { asks = [], isSilent = false }) => {
       const { status, stderr, client } = await runScenario(bus, name, ['--speed', '100']);
-      expect(stderr).toBe('');
+      // Its log of errors is there, too: a disk that fails, a defect.
+      expect(stderr).not.toContain('holdpoint: ');
       expect(status).toBe(0);
       expect(client).toContain('DeploymentFinished');
       // Somebody was asked, and answered, wherever the scenario says so.
@@ -23,6 +24,6 @@ describe('holdpoint simulate', () => {
         expect(client.match(/s "(?:proceeding|recorded)"/g)?.length ?? 0).toBeGreaterThanOrEqual(asks.length);
       }
     },
-    120_000,
+    240_000,
   );
 });
