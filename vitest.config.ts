@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/boot/**', 'test/frontends/**', 'test/matrix/**', 'node_modules/**'],
+    exclude: ['test/boot/**', 'test/frontends/**', 'test/matrix/**', 'test/package/**', 'node_modules/**'],
     pool: 'forks',
     // Processes, buses and disks are shared by two cores: more at a time only makes each slower.
     maxWorkers: 2,

@@ -28,6 +28,8 @@ export interface Client {
   readonly version: string;
   /** Installs and commits; rejects unless the client says so too. */
   install(artifact: string, device: Device): Promise<Usage>;
+  /** The daemon; the process that is started becomes it. */
+  daemon(device: Device): { readonly command: readonly string[]; readonly env: NodeJS.ProcessEnv };
 }
 
 export function holdpoint(scratch: Scratch, version: string): Client {
@@ -40,6 +42,10 @@ export function holdpoint(scratch: Scratch, version: string): Client {
         [process.execPath, resolve('dist/holdpoint.js'), 'install', '--standalone', artifact],
         deviceEnvironment(device),
       ),
+    daemon: (device) => ({
+      command: [process.execPath, resolve('dist/holdpointd.js')],
+      env: deviceEnvironment(device),
+    }),
   };
 }
 
@@ -78,6 +84,10 @@ export async function debianMender(scratch: Scratch): Promise<Client | { readonl
       measured(scratch, [found.program, '--no-syslog', 'install', artifact], process.env, (command) =>
         inNamespace(device, command),
       ),
+    daemon: (device) => ({
+      command: inNamespace(device, [found.program, '--no-syslog', 'daemon']),
+      env: process.env,
+    }),
   };
 }
 

@@ -14,6 +14,7 @@ import { readOptions, USAGE, type BenchOptions, type Section } from './options.t
 import { isMet, printTable, writeResult, type Row } from './report.ts';
 import { createScratch, type Scratch } from './scratch.ts';
 import { benchScripts } from './script-overhead.ts';
+import { benchServer } from './server.ts';
 import { benchStart } from './start-and-idle.ts';
 import { benchStore } from './store-speed.ts';
 import type { Contest } from './turns.ts';
@@ -38,6 +39,7 @@ async function bench(options: BenchOptions, scratch: Scratch): Promise<void> {
     control: () => benchControlMap(options, scratch, cache, say),
     start: () => benchStart(options, scratch, say),
     store: () => benchStore(options, scratch, say),
+    server: () => benchServer(contest, options, scratch, cache),
   };
   const rows: Row[] = [];
   for (const section of options.sections) rows.push(...(await sections[section]()));

@@ -1,7 +1,7 @@
 /** What a run of the benchmarks is asked to do, and how much of it. */
 import { parseArgs } from 'node:util';
 
-export const SECTIONS = ['install', 'scripts', 'bus', 'control', 'start', 'store'] as const;
+export const SECTIONS = ['install', 'scripts', 'bus', 'control', 'start', 'store', 'server'] as const;
 export type Section = (typeof SECTIONS)[number];
 
 export interface BenchOptions {
@@ -19,6 +19,8 @@ export interface BenchOptions {
   /** Control maps each of the two is given. */
   readonly mapCalls: number;
   readonly floodSeconds: number;
+  /** Of 500 simulated devices, and of two clients that poll every second. */
+  readonly pollSeconds: number;
 }
 
 export const USAGE = `npm run bench -- [options]
@@ -57,6 +59,7 @@ export function readOptions(args: readonly string[]): BenchOptions | 'help' {
     saves: isQuick ? 100 : 500,
     mapCalls: isQuick ? 100 : 500,
     floodSeconds: isQuick ? 5 : 20,
+    pollSeconds: isQuick ? 10 : 30,
   };
 }
 

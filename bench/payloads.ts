@@ -46,6 +46,8 @@ export interface WriteOrder {
   readonly files: readonly string[];
   readonly scripts: readonly string[];
   readonly path: string;
+  /** Default bench-release. */
+  readonly name?: string;
 }
 
 export async function writeArtifact(order: WriteOrder, signal: AbortSignal): Promise<void> {
@@ -57,7 +59,7 @@ export async function writeArtifact(order: WriteOrder, signal: AbortSignal): Pro
     '-t',
     DEVICE_TYPE,
     '-n',
-    'bench-release',
+    order.name ?? 'bench-release',
     '--compression',
     // Its name in Debian's version; what it writes is called data/0000.tar.xz.
     order.compression === 'xz' ? 'lzma' : order.compression,

@@ -50,7 +50,7 @@ export async function benchStore(
     ...(note === undefined ? {} : { note }),
   });
   return [
-    row('a stored transition, p50', percentile(times, 0.5), 'write, fsync, rename, fsync of the folder'),
+    row('a stored transition, p50', percentile(times, 0.5), 'written over the older of two files, synced'),
     row('a stored transition, p99', percentile(times, 0.99)),
     row('1000 lines of the deployment log', (logMs / LOG_LINES) * 1000, 'flushed after every hundred'),
   ];

@@ -39,6 +39,7 @@ const ENTRIES = {
   holdpointd: 'src/main.ts',
   holdpoint: 'src/cli/main.ts',
   'holdpoint-server': 'src/devserver/main.ts',
+  'holdpoint-flash': 'src/flash/main.ts',
 };
 const { values: options, positionals: wanted } = parseArgs({
   options: { outdir: { type: 'string', default: `${root}dist` }, entry: { type: 'string' } },

@@ -18,6 +18,7 @@ step 'lint' npx oxlint --deny-warnings src test bench scripts
 step 'format' npx prettier --check --log-level warn .
 step 'import direction' node scripts/import-direction.mjs
 step 'generated documents' npx tsx scripts/generate-flow-docs.ts --check
+step 'man page of the interface' npx tsx scripts/generate-interface-man.ts --check
 man_pages() {
   local page
   for page in docs/man/*.scd; do scdoc < "$page" > /dev/null || return 1; done

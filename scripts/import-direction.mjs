@@ -46,6 +46,8 @@ const RULES = [
     node: true,
     packages: true,
   },
+  // A program of its own, run by the rootfs-image module.
+  { of: /^flash\//, files: [/^flash\//, 'version.ts'], node: true, packages: true },
   { of: /^[^/]+\.ts$/, files: [/^(?!devserver\/)/], node: true, packages: true },
 ];
 

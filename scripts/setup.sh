@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a fresh clone ready: npm packages by the lock file, Debian packages that are missing.
-# Quiet when there is nothing to do. As root it installs; otherwise it says what to install.
+# HOLDPOINT_PACKAGES: a further list of packages. Quiet when there is nothing to do. As root it installs; otherwise it says what to install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ missing=()
 while read -r package; do
   case $package in '' | '#'*) continue ;; esac
   [ "$(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null)" = 'ii ' ] || missing+=("$package")
-done < scripts/packages.txt
+done < <(cat scripts/packages.txt ${HOLDPOINT_PACKAGES:+"$HOLDPOINT_PACKAGES"})
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "holdpoint: setting up: Debian packages are missing; as root: apt-get install ${missing[*]}" >&2

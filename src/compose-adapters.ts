@@ -17,6 +17,7 @@ import {
 } from './adapters/store/standalone-document.ts';
 import { documentOf, parseStateDocument, type StateDocument } from './adapters/store/state-document.ts';
 import { Host } from './adapters/system/host.ts';
+import { RunLedger } from './adapters/system/run-ledger.ts';
 import type { Ports } from './app/ports.ts';
 import type { Settings } from './config/settings.ts';
 import type { StandaloneRecord } from './core/standalone.ts';
@@ -51,6 +52,7 @@ export function installTools(
   { links = null, isAttended = false }: DownloadCircumstances = {},
 ): InstallTools {
   const { paths } = settings;
+  const ledger = openRuns(settings, log);
   return {
     source: new LocalAndHttpSource({
       clock,
@@ -78,6 +80,7 @@ export function installTools(
         // The payload's index; there is one payload (spec/update-modules.md section 2).
         treeDir: join(paths.moduleWorkDirectory, '0000', 'tree'),
         timeoutSeconds: settings.moduleTimeoutSeconds,
+        ledger,
       },
       clock,
       outputLog,
@@ -90,6 +93,7 @@ export function installTools(
         timeoutSeconds: settings.stateScriptTimeoutSeconds,
         retryIntervalSeconds: settings.stateScriptRetryIntervalSeconds,
         retryTimeoutSeconds: settings.stateScriptRetryTimeoutSeconds,
+        ledger,
       },
       clock,
       outputLog,
@@ -98,10 +102,19 @@ export function installTools(
     system: new Host({
       clock,
       deviceTypePath: paths.deviceTypeFile,
+      deviceTypeMemory: { path: join(paths.stateDirectory, 'device_type'), log },
       rebootCommand: settings.rebootCommand,
     }),
     verifyKeyPaths: settings.verifyKeyPaths,
   };
+}
+
+/** What modules and scripts are under way, for whoever comes after a kill -9. */
+export function openRuns({ paths }: Settings, log: Log): RunLedger {
+  return new RunLedger(
+    { directory: join(paths.stateDirectory, 'runs') },
+    log.child({ component: 'processes' }),
+  );
 }
 
 /** The state as the loop sees it, the document as the files hold it. */

@@ -11,7 +11,7 @@ import {
   type StandaloneWatcher,
 } from './app/standalone.ts';
 import { exportMenderStore, takeOverFromMender } from './app/takeover.ts';
-import { installTools, openMenderStore, openRecords, openStates } from './compose-adapters.ts';
+import { installTools, openMenderStore, openRecords, openRuns, openStates } from './compose-adapters.ts';
 import type { Settings } from './config/settings.ts';
 import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
 import type { DeploymentLog, Log } from './ports/log.ts';
@@ -32,6 +32,7 @@ export async function standalone(
   watcher: StandaloneWatcher,
 ): Promise<StandaloneResult> {
   return locked(settings, `holdpoint ${request.command}`, async () => {
+    await openRuns(settings, log).endLeftovers();
     const states = openStates(settings);
     await bootstrapOnce(settings, log, states);
     return runStandalone(toolsFor(settings, log, states), request, interrupts, watcher);

@@ -4,23 +4,18 @@ import { rm } from 'node:fs/promises';
 import { filter, from, map, mergeMap, Subscription, take } from 'rxjs';
 import { systemBusAddress } from './adapters/dbus/address.ts';
 import { createConditions } from './adapters/conditions/conditions.ts';
-import { createAuthoriser } from './adapters/dbus/authorise.ts';
 import { Bus, NameFlag } from './adapters/dbus/connection.ts';
-import { Dispatcher } from './adapters/dbus/dispatcher.ts';
 import { createHolders } from './adapters/dbus/holders.ts';
 import { HOLDPOINT_BUS_NAME, MENDER_AUTH_BUS_NAME, MENDER_BUS_NAME } from './adapters/dbus/interface-xml.ts';
 import { MenderAuthManager } from './adapters/dbus/mender-auth-object.ts';
 import { MenderAuthSource } from './adapters/dbus/mender-auth-source.ts';
-import { createMenderUpdateObject } from './adapters/dbus/mender-update-object.ts';
-import { Publisher } from './adapters/dbus/publisher.ts';
-import { DEFAULT_RATE, RateLimiter } from './adapters/dbus/rate-limit.ts';
-import { createUpdateObject } from './adapters/dbus/update-object.ts';
 import { FileDeploymentLog } from './adapters/log/deployment-log.ts';
 import { createServiceLog } from './adapters/log/winston.ts';
 import type { MenderServer } from './adapters/server/mender-server.ts';
 import { SystemClock } from './adapters/system/clock.ts';
 import { FileDecisionJournal } from './adapters/store/decision-journal.ts';
 import { lockDatastore } from './adapters/system/lock.ts';
+import { signsOfLife, takeManager, type Manager } from './adapters/system/service-manager.ts';
 import { readBootstrap } from './app/bootstrap.ts';
 import { runEffects } from './app/effects.ts';
 import { createLinkRefresher } from './app/fresh-link.ts';
@@ -35,18 +30,19 @@ import {
   openForwarder,
   openMenderStore,
   openRecords,
+  openRuns,
   openServer,
   openStates,
 } from './compose-adapters.ts';
+import { serveOnBus } from './compose-bus.ts';
 import { loadSettings, type ConfigOptions } from './config/load.ts';
 import type { Settings } from './config/settings.ts';
-import { passedPointOf } from './core/command.ts';
 import { UpdateError } from './core/errors.ts';
 import type { EventBody } from './core/event.ts';
 import { snapshotOf } from './core/snapshot.ts';
+import { FLOW } from './core/transition-table.ts';
 import { initialState, NOTHING_INSTALLED, type UpdateState } from './core/state.ts';
 import type { HoldPoint } from './core/hold-point.ts';
-import type { AccessContext } from './adapters/dbus/actions.ts';
 import type { Clock } from './ports/clock.ts';
 import type { Log } from './ports/log.ts';
 import type { System } from './ports/system.ts';
@@ -62,11 +58,14 @@ type ExitCode = (typeof EXIT)[keyof typeof EXIT];
 
 async function main(): Promise<void> {
   const options = parseArguments(process.argv);
+  const manager = takeManager(process.env, process.pid);
   const { settings, warnings } = await loadSettings(options);
   const log = createServiceLog({ level: settings.logLevel });
   for (const warning of warnings) log.warn(warning);
   const lock = await lockDatastore({ directory: settings.paths.stateDirectory, command: 'holdpointd' });
-  const exitCode = await serve(settings, log);
+  // Before the state is read: what a killed service had started may still be at work on what it speaks of.
+  await openRuns(settings, log).endLeftovers();
+  const exitCode = await serve(settings, manager, log);
   await lock.release();
   log.info('Stopped', { exitCode });
   process.exitCode = exitCode;
@@ -95,7 +94,7 @@ function parseArguments(argv: readonly string[]): ConfigOptions {
   }
 }
 
-async function serve(settings: Settings, log: Log): Promise<ExitCode> {
+async function serve(settings: Settings, manager: Manager | null, log: Log): Promise<ExitCode> {
   const clock = new SystemClock();
   const component = (name: string): Log => log.child({ component: name });
   const nonce = (): string => randomBytes(16).toString('hex');
@@ -193,41 +192,18 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
     nonce,
   };
   const service = createService(machine, ports);
-  const authoriser = createAuthoriser({
+  const { publisher, dispatcher, authoriser } = serveOnBus(bus, {
+    version: VERSION,
+    capabilities: capabilities(settings),
     access: settings.access,
-    bus,
-    log: component('access'),
-    context: () => accessContext(machine.state(), settings),
+    isSignatureRequired: settings.verifyKeyPaths.length > 0,
+    areMenderNamesOffered: settings.areMenderNamesOffered,
+    first: snapshotOf(seed, clock.now()),
+    state: machine.state,
+    service,
+    objects: authManager ? [authManager.object] : [],
+    log,
   });
-  // The object answers from what was published last, the publisher publishes on the object's behalf.
-  const publisher = new Publisher(
-    bus,
-    (snapshot) =>
-      createUpdateObject({
-        version: VERSION,
-        capabilities: capabilities(settings),
-        snapshot,
-        service,
-        authoriser,
-        busId: () => bus.busId,
-      }),
-    snapshotOf(seed, clock.now()),
-    component('bus'),
-  );
-  const menderObject = createMenderUpdateObject({
-    setControlMap: async (text, uid) => Number(await service.command({ kind: 'SetControlMap', text, uid })),
-    log: component('control-map'),
-  });
-  const dispatcher = new Dispatcher({
-    objects: [
-      publisher.object,
-      ...(settings.areMenderNamesOffered ? [menderObject] : []),
-      ...(authManager ? [authManager.object] : []),
-    ],
-    log: component('bus'),
-    rateLimiter: new RateLimiter({ ...DEFAULT_RATE, nowMs: () => performance.now() }),
-  });
-  bus.serve(dispatcher.handle);
 
   const running = new Subscription();
   // Published before its effects are carried out: nobody is told of a state the properties do not show.
@@ -247,6 +223,10 @@ async function serve(settings: Settings, log: Log): Promise<ExitCode> {
   if (settings.isDbusEnabled) running.add(machine.tick$.pipe(take(1)).subscribe(() => bus.start()));
   machine.dispatch(startEvent(bootId, settings, bootstrap, standalone !== null, conditions.points));
   if (settings.servers.length > 0) running.add(talkToServer(machine, server, settings, clock));
+  if (manager) {
+    const signs = { manager, clock, log, passed: machine.passed, status: () => statusOf(machine.state()) };
+    running.add(signsOfLife(signs).subscribe());
+  }
   log.info('Started', { version: VERSION, datastore: settings.paths.datastoreDirectory });
 
   const exitCode = await exit;
@@ -328,16 +308,9 @@ function deviceTypeOf(system: System): Promise<string> {
   );
 }
 
-function accessContext(state: UpdateState, settings: Settings): AccessContext {
-  const { wait, deployment, holds } = state;
-  return {
-    point: wait?.point ?? '',
-    passedPoint: (ticket) => passedPointOf(state, ticket),
-    deploymentId: deployment?.id ?? '',
-    artifactName: deployment?.artifact?.artifactName ?? deployment?.announcedName ?? '',
-    hold: (holdId) => holds.find(({ id }) => id === holdId) ?? null,
-    isSignatureRequired: settings.verifyKeyPaths.length > 0,
-  };
+/** For `systemctl status`. */
+function statusOf({ step, wait }: UpdateState): string {
+  return wait === null ? `At ${FLOW[step].step}` : `Waiting at ${wait.point}`;
 }
 
 function capabilities(settings: Settings): readonly string[] {
@@ -349,6 +322,7 @@ function capabilities(settings: Settings): readonly string[] {
     'snooze',
     'control-maps',
     'decisions',
+    'retry',
     ...(settings.access.polkit === 'off' ? [] : ['polkit']),
   ];
 }

@@ -15,6 +15,7 @@ import type { Effect, EffectKind } from '../core/effect.ts';
 import { failureOf, UpdateError, type Failure } from '../core/errors.ts';
 import type { EventBody } from '../core/event.ts';
 import type { HoldPoint } from '../core/hold-point.ts';
+import { linkTroubleOf } from '../core/link-trouble.ts';
 import { downloadArtifact } from './download.ts';
 import type { Ports } from './ports.ts';
 import { createValve } from './valve.ts';
@@ -33,6 +34,7 @@ export function runEffects(
   const valve = createValve();
   const alarm$ = new Subject<number | null>();
   const conditionsWatch$ = new Subject<{ readonly workId: number; readonly point: HoldPoint } | null>();
+  const wallClockWatch$ = new Subject<{ readonly workId: number } | null>();
   const holderWatch$ = new Subject<{ readonly connection: string; readonly isWanted: boolean }>();
   /** Entries reach the journal in the order they were made in. */
   let lastEntry: Promise<unknown> = Promise.resolve();
@@ -173,11 +175,12 @@ export function runEffects(
           lastReport = report.catch(() => {});
           return report;
         },
-        (_failure, error) => ({
+        (failure, error) => ({
           kind: 'StatusReported',
           workId,
           outcome: 'unreachable',
           retryAfterSeconds: retryAfter(error),
+          ...(linkTroubleOf(failure) !== 'none' && { isLinkDown: true }),
         }),
       ),
     authorize: ({ workId }) =>
@@ -221,6 +224,8 @@ export function runEffects(
       ),
     watchConditions: (effect) => silent(() => conditionsWatch$.next(effect)),
     unwatchConditions: () => silent(() => conditionsWatch$.next(null)),
+    watchWallClock: ({ workId }) => silent(() => wallClockWatch$.next({ workId })),
+    unwatchWallClock: () => silent(() => wallClockWatch$.next(null)),
     watchHolder: ({ connection }) => silent(() => holderWatch$.next({ connection, isWanted: true })),
     unwatchHolder: ({ connection }) => silent(() => holderWatch$.next({ connection, isWanted: false })),
     setAlarm: ({ delayMs }) => silent(() => alarm$.next(delayMs)),
@@ -292,6 +297,15 @@ export function runEffects(
             .pipe(map((unmet): EventBody => ({ kind: 'ConditionsReported', workId: watch.workId, unmet }))),
     ),
   );
+  const wallClock$ = wallClockWatch$.pipe(
+    switchMap((watch) =>
+      watch === null
+        ? EMPTY
+        : ports.conditions
+            .wallClock$()
+            .pipe(map((problem): EventBody => ({ kind: 'WallClockJudged', workId: watch.workId, problem }))),
+    ),
+  );
   const holders$ = holderWatch$.pipe(
     groupBy(({ connection }) => connection, {
       // A client that nobody watches any more is forgotten, so that clients that come and go leave nothing behind.
@@ -311,7 +325,7 @@ export function runEffects(
   );
   // Independent: a report may still be under way while the next step's work runs.
   return new Observable<EventBody>((subscriber) => {
-    const subscription = merge(fired$, rang$, conditions$, holders$).subscribe(subscriber);
+    const subscription = merge(fired$, rang$, conditions$, wallClock$, holders$).subscribe(subscriber);
     subscription.add(effect$.pipe(mergeMap(handle)).subscribe(subscriber));
     return subscription;
   });

@@ -44,6 +44,8 @@ export interface Machine {
   dispatch(event: EventBody): void;
   /** Resolves when the event the command led to is stored and published. Rejects with RefusedCall. */
   command(command: Command): Promise<string>;
+  /** Resolves when everything that was waiting to be taken in has been: proof that the loop goes round. Never rejects. */
+  passed(): Promise<void>;
   /** Takes in an event exactly as it was recorded. */
   replay(event: UpdateEvent): void;
   /** Takes in events from here on; whoever wants to see the first tick has subscribed before. */
@@ -61,7 +63,8 @@ export interface MachinePorts {
 type Input =
   | { readonly kind: 'event'; readonly body: EventBody }
   | { readonly kind: 'recorded'; readonly event: UpdateEvent }
-  | { readonly kind: 'command'; readonly request: Request };
+  | { readonly kind: 'command'; readonly request: Request }
+  | { readonly kind: 'mark'; readonly pass: () => void };
 
 interface Request {
   readonly command: Command;
@@ -154,6 +157,10 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
   }
 
   function take({ state }: Turn, input: Input): Observable<Turn> {
+    if (input.kind === 'mark') {
+      input.pass();
+      return EMPTY;
+    }
     if (input.kind !== 'command') {
       const event = input.kind === 'event' ? stamp(input.body) : input.event;
       return guarded(turn(state, event, nothing), state, nothing);
@@ -236,6 +243,7 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
     dispatch: (body) => input$.next({ kind: 'event', body }),
     replay: (event) => input$.next({ kind: 'recorded', event }),
     command: submit,
+    passed: () => new Promise((pass) => input$.next({ kind: 'mark', pass })),
     start() {
       const subscription = turn$.subscribe(({ state, tick }) => {
         if (tick === null) return;

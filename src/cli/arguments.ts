@@ -102,3 +102,17 @@ function oneOf<T extends string>(given: string, known: readonly T[], title: stri
   const meant = candidate === null ? '' : `Did you mean ${candidate}? `;
   throw new InvalidArgumentError(`Found ${quoted(given)}. ${meant}${title}: ${known.join(', ')}.`);
 }
+
+const [MIN_SPEED, MAX_SPEED] = [0.1, 1000] as const;
+
+export function parseSpeed(given: string): number {
+  const speed = /^\d+(\.\d+)?$/.test(given) ? Number(given) : Number.NaN;
+  if (speed >= MIN_SPEED && speed <= MAX_SPEED) return speed;
+  throw new InvalidArgumentError(`Expected a number from ${MIN_SPEED} to ${MAX_SPEED}.`);
+}
+
+export function parseSeed(given: string): number {
+  const seed = /^\d{1,10}$/.test(given) ? Number(given) : Number.NaN;
+  if (seed < 2 ** 32) return seed;
+  throw new InvalidArgumentError(`Expected a whole number from 0 to ${2 ** 32 - 1}.`);
+}

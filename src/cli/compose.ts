@@ -20,8 +20,10 @@ import type { Settings } from '../config/settings.ts';
 import type { Installed } from '../core/artifact.ts';
 import { UpdateError } from '../core/errors.ts';
 import { resolve } from 'node:path';
+import { listScenarios, runSimulation, scenarioOf, simulationAddress } from './simulate.ts';
 import {
   askAgain,
+  retryUpdate,
   canDo,
   continueWait,
   orderForDeployment,
@@ -170,6 +172,7 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     continueWait: (ticket, wanted) => withService((context) => continueWait(context, ticket, wanted)),
     snooze: (ticket, seconds) => withService((context) => snoozeWait(context, ticket, seconds)),
     askAgain: () => withService(askAgain),
+    retry: (deploymentId) => withService((context) => retryUpdate(context, deploymentId)),
     hold,
     release: (id) => withService((context) => releaseHold(context, id)),
     refresh: (id) => withService((context) => refreshHold(context, id)),
@@ -186,6 +189,14 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     switchUpdates: (isEnabled) => withService((context) => switchUpdates(context, isEnabled)),
     history: (wanted) => withService((context) => showHistory(context, wanted)),
     log: (deploymentId) => withService((context) => showLog(context, deploymentId)),
+    listScenarios: async () => listScenarios(terminal),
+    simulate: (name, wanted, doing) =>
+      runSimulation(
+        terminal,
+        scenarioOf(name),
+        { ...wanted, doing, address: simulationAddress(environment), log: createLog(options) },
+        signal,
+      ),
     checkConfig: async () => checkConfig(terminal, await loadSettings(options, environment)),
   };
 }
@@ -279,6 +290,8 @@ const LOOK_ONLY: StoreFiles = {
   ...realStoreFiles,
   makeDirectory: refuse,
   create: refuse,
+  overwrite: refuse,
+  syncFile: refuse,
   rename: refuse,
   remove: () => Promise.resolve(),
   syncDirectory: refuse,

@@ -72,6 +72,22 @@ export async function askAgain({ client, terminal, signal }: ServiceContext): Pr
   return EXIT.done;
 }
 
+export async function retryUpdate(
+  { client, terminal, signal }: ServiceContext,
+  deploymentId: string | undefined,
+): Promise<number> {
+  const { setAside } = await currentSnapshot(client, signal);
+  const ids = setAside.map((entry) => String(entry['deployment-id']));
+  if (deploymentId === undefined && ids.length !== 1) {
+    const which = ids.length === 0 ? 'no update is set aside' : `several are set aside: ${ids.join(', ')}`;
+    throw new UpdateError('wrongState', which);
+  }
+  const id = deploymentId ?? ids[0] ?? '';
+  await client.retryUpdate(id);
+  line(terminal.out, `Asking the server for deployment ${id} again.`);
+  return EXIT.done;
+}
+
 export type DeploymentOrder = 'abort' | 'rollback' | 'pause' | 'resume';
 
 const ORDERED: Readonly<Record<DeploymentOrder, string>> = {

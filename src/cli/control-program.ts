@@ -81,6 +81,10 @@ function addDecisions({ add, run }: ProgramTools): void {
   add('ask-again', 'end a snooze: be asked now').action(() =>
     run('asking again', (actions) => actions.askAgain()),
   );
+  add('retry', 'try an update again that failed here before and is set aside')
+    .argument('[deployment]', 'without it the one that is set aside is taken')
+    .addHelpText('after', help('Exit status: 0 the server is asked for it now; 1 error.'))
+    .action((id: string | undefined) => run('trying again', (actions) => actions.retry(id)));
   add('abort', 'give up the update under way')
     .option('--reason <text>', 'for the log', '')
     .action(({ reason }: { reason: string }) => run('aborting', (actions) => actions.order('abort', reason)));

@@ -30,9 +30,13 @@ export async function showHolds(
   // So that a missing service is told as such.
   await currentSnapshot(client, signal);
   const nowUsec = Date.now() * 1000;
-  for (const hold of await client.holds()) {
+  const holds = (await client.holds()).filter((hold) => options.only === 'all' || isMap(hold));
+  // For people: a program that counts lines finds none.
+  if (holds.length === 0 && !options.json && terminal.out.isTerminal) {
+    line(terminal.out, options.only === 'all' ? 'Nobody holds updates.' : 'There is no control map.');
+  }
+  for (const hold of holds) {
     if (options.only === 'maps') {
-      if (!isMap(hold)) continue;
       if (options.json) terminal.out.write(`${jsonLine(mapAsJson(hold))}\n`);
       else for (const text of mapLines(hold, nowUsec)) line(terminal.out, text);
     } else if (options.json) terminal.out.write(`${jsonLine(holdAsJson(hold))}\n`);

@@ -6,9 +6,10 @@ import { Command, Option } from 'commander';
 import type { RemoteContinueOptions } from '../adapters/dbus/update-client.ts';
 import type { ConfigOptions } from '../config/load.ts';
 import { STOP_POINTS, type StopPoint } from '../core/standalone-table.ts';
-import { addStop, collect, parseGoal, parseWaitSeconds } from './arguments.ts';
+import { addStop, collect, parseGoal, parseSeed, parseSpeed, parseWaitSeconds } from './arguments.ts';
 import type { DeploymentOrder } from './control-commands.ts';
 import { addControlCommands } from './control-program.ts';
+import type { SimulateOptions } from './simulate.ts';
 import { oneLine } from './terminal.ts';
 import type { WaitGoal } from './watch-commands.ts';
 
@@ -48,6 +49,8 @@ export interface Actions {
   continueWait(ticket: string | undefined, options: RemoteContinueOptions): Promise<number>;
   snooze(ticket: string | undefined, seconds: number): Promise<number>;
   askAgain(): Promise<number>;
+  /** undefined = the one that is set aside. */
+  retry(deploymentId: string | undefined): Promise<number>;
   /** `doing`: for what is said on standard error. */
   hold(request: HoldRequest, doing: string): Promise<number>;
   release(id: string): Promise<number>;
@@ -62,6 +65,8 @@ export interface Actions {
   history(options: { readonly json: boolean }): Promise<number>;
   log(deploymentId: string | undefined): Promise<number>;
   checkConfig(): Promise<number>;
+  listScenarios(): Promise<number>;
+  simulate(scenario: string, options: SimulateOptions, doing: string): Promise<number>;
 }
 
 export interface ProgramIo {
@@ -97,11 +102,18 @@ export function createProgram(io: ProgramIo): Command {
     .configureOutput({
       writeOut: io.writeOut,
       writeErr: io.writeErr,
-      outputError: (text, write) => write(`${mistakeText(text)}\n`),
+      outputError: (text, write) => write(`${mistakeText(text, 'holdpoint')}\n`),
     });
 
   function add(name: string, description: string): Command {
-    return program.command(name).description(description).exitOverride().allowExcessArguments(false);
+    return program
+      .command(name)
+      .description(description)
+      .exitOverride()
+      .allowExcessArguments(false)
+      .configureOutput({
+        outputError: (text, write) => write(`${mistakeText(text, `holdpoint ${name}`)}\n`),
+      });
   }
   function run(doing: string, action: (actions: Actions) => Promise<number>, isForShow = false): void {
     const { datastore, data, skipverify, ...rest } = program.opts<
@@ -211,6 +223,34 @@ export function createProgram(io: ProgramIo): Command {
   add('check-config', 'show the effective value of every configuration key and where it came from').action(
     () => run('checking the configuration', (actions) => actions.checkConfig(), true),
   );
+  add(
+    'simulate',
+    'play an update on the session bus, without root and without a device, for whoever writes a frontend',
+  )
+    .argument('[scenario]', 'what is played; --list shows them')
+    .option('--list', 'list the scenarios')
+    .option('--speed <factor>', 'how many times as fast as real time, 0.1 to 1000', parseSpeed, 1)
+    .option(
+      '--seed <number>',
+      'the same number gives the same tickets, ids and link; default: another one each time',
+      parseSeed,
+    )
+    .option('--once', 'end when the update is over; exit status 1 if it did not end as the scenario says')
+    .addHelpText(
+      'after',
+      '\nThe whole interface io.holdpoint.Update1 is there, and answers as on a device: continue, snooze, hold, abort.' +
+        '\nCheckForUpdate brings another update. Runs until Ctrl-C. A desktop has a session bus; elsewhere:' +
+        '\n  dbus-run-session -- holdpoint simulate kiosk --speed 10' +
+        '\nA frontend that looks for the system bus is started with DBUS_SYSTEM_BUS_ADDRESS="$DBUS_SESSION_BUS_ADDRESS".',
+    )
+    .action((scenario: string | undefined, options: SimulateFlags, command: Command) => {
+      if (options.list === true)
+        return run('listing the scenarios', (actions) => actions.listScenarios(), true);
+      if (scenario === undefined) return command.error('a scenario is missing; --list shows them');
+      const doing = `simulating ${scenario}`;
+      const { speed, seed = null, once = false } = options;
+      return run(doing, (actions) => actions.simulate(scenario, { speed, seed, isOnce: once }, doing));
+    });
   return program;
 }
 
@@ -220,15 +260,21 @@ interface InstallOptions {
   readonly stopBefore: readonly StopPoint[];
   readonly rebootExitCode?: boolean;
 }
+interface SimulateFlags {
+  readonly list?: boolean;
+  readonly speed: number;
+  readonly seed?: number;
+  readonly once?: boolean;
+}
 interface JsonOptions {
   readonly json?: boolean;
 }
 
-/** Commander's words as our one line. */
-function mistakeText(text: string): string {
+/** Commander's words as our one line; `command` is the one whose help says more. */
+function mistakeText(text: string, command: string): string {
   const words = text
     .trim()
     .replace(/^error: /, '')
     .replaceAll(/\s*\n\s*/g, ' ');
-  return `holdpoint: reading the command line: ${oneLine(words)} (holdpoint --help tells what there is)`;
+  return `holdpoint: reading the command line: ${oneLine(words)} (${command} --help tells what there is)`;
 }

@@ -40,7 +40,11 @@ const WORDS: Readonly<Record<string, Words>> = {
     if (reasonCode === 'map-not-refreshed') {
       return `the control map of ${whose}, which could not be fetched (${said(details['attempts'])} attempts)`;
     }
-    return `the control map ${said(details['map-id'])} of ${whose}`;
+    const map = `the control map ${said(details['map-id'])} of ${whose}`;
+    const release = details['release-at-usec'];
+    if (typeof release !== 'number') return map;
+    const until = `${map}, which lets go at ${timeText(release)}`;
+    return reasonCode === 'clock-not-trusted' ? `${until}, and the clock is not trusted` : until;
   },
   pause: ({ owner }) => `an end of the pause (holdpoint unpause) by ${ownerText(owner)}`,
   'updates-disabled': () => 'updates being enabled (holdpoint enable)',
@@ -169,11 +173,27 @@ function programsFirst(blockers: readonly RemoteBlocker[]): readonly RemoteBlock
 function idleSentence(shown: RemoteSnapshot): string {
   const { deploymentId, activity, progress, isPaused, areUpdatesEnabled } = shown;
   if (deploymentId === '') {
-    return `Nothing is waited for: no update is under way${areUpdatesEnabled ? '' : ', and updates are disabled'}.`;
+    const disabled = areUpdatesEnabled ? '' : ', and updates are disabled';
+    return `Nothing is waited for: no update is under way${disabled}.${setAsideSentences(shown)}`;
   }
   const percent = progress >= 0 ? `, ${Math.floor(progress)} %` : '';
   const paused = isPaused ? ', paused (holdpoint unpause)' : '';
   return `${subject(shown)} is not waiting at a hold point: ${activity}${percent}${paused}.`;
+}
+
+/** One for each update that is offered in vain; with a blank in front. */
+function setAsideSentences({ setAside }: RemoteSnapshot): string {
+  return setAside
+    .map((entry) => {
+      const word = (key: string): string => String(entry[key] ?? '?');
+      const why = `${word('error-name').replace(/^.*\./, '')}: ${word('error-message')}`;
+      const failed = ` The update to ${word('artifact-name')} failed here before (${why})`;
+      const again = `holdpoint retry ${word('deployment-id')}`;
+      return entry['needs-person'] === true
+        ? `${failed} and needs a person: it is tried again only by ${again}.`
+        : `${failed}; it is tried again after ${word('offers-to-skip')} more checks, or now by ${again}.`;
+    })
+    .join('');
 }
 
 /** `a`, `a and for b`, `a, for b, and for c`: each may have commas of its own. */

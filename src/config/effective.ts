@@ -82,6 +82,7 @@ export function effectiveKeys(
     line('Snooze.max-count', settings.flow.snooze.maxCount, holdpoint.origin('Snooze.max-count')),
     line('Health.checkers', settings.flow.health.checkers, holdpoint.origin('Health.checkers')),
     line('Health.deadline', settings.flow.health.deadlineSeconds, holdpoint.origin('Health.deadline')),
+    line('OfflineCommit', settings.flow.isOfflineCommitAllowed, holdpoint.origin('OfflineCommit')),
     line('HoldLinger', settings.flow.holdLingerSeconds, holdpoint.origin('HoldLinger')),
     line('RebootCommand', settings.rebootCommand, holdpoint.origin('RebootCommand')),
     line('DownloadRateLimit', settings.downloadRateLimit ?? 0, holdpoint.origin('DownloadRateLimit')),

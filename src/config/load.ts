@@ -97,6 +97,7 @@ export async function loadSettings(
       isServerConfigured: fromMender.settings.servers.length > 0,
       isStandalonePending: DEFAULT_FLOW_SETTINGS.isStandalonePending,
       conditionPoints: DEFAULT_FLOW_SETTINGS.conditionPoints,
+      isOfflineCommitAllowed: holdpoint.get('OfflineCommit') ?? DEFAULT_FLOW_SETTINGS.isOfflineCommitAllowed,
       ...controlSettings(holdpoint),
       controlMapExpirationSeconds: fromMender.settings.controlMapExpirationSeconds,
       controlMapBootExpirationSeconds: fromMender.settings.controlMapBootExpirationSeconds,

@@ -16,6 +16,8 @@
  * - `Windows`, `Freeze`, `Power`, `Metered`, `Inhibitors`, `ConditionScripts`, `RequireSynchronizedClock`: what an update
  *   waits for, see conditions.ts.
  * - `DownloadRateLimit`: bytes a second an artifact is downloaded with at most; 0 (default) = no limit.
+ * - `OfflineCommit`: whether an update may be committed although the server could not be reached in all attempts before;
+ *   default false: it is rolled back, as Mender does.
  * - `TokenSource`: who obtains the device's token: `"own"` (default), or `"mender-auth"` of a Mender client on the bus.
  * - `Access`: who may what on the bus, an object of
  *   - `polkit`: `"auto"` (default), `"required"` or `"off"`, see core/access.ts;
@@ -137,6 +139,7 @@ export const HOLDPOINT_RULES = {
     'an array of at most 32 different names of the characters A-Z a-z 0-9 . _ -',
   ),
   'Health.deadline': rule(v.pipe(integer, v.minValue(1)), 'a whole number of seconds, at least 1'),
+  OfflineCommit: flag,
   HoldLinger: rule(
     v.pipe(integer, v.minValue(0), v.maxValue(600)),
     'a whole number of seconds from 0 to 600',

@@ -22,6 +22,7 @@ export type Command =
   | ({ readonly kind: 'Pause' | 'Resume'; readonly deploymentId: string } & Caller)
   | ({ readonly kind: 'SetUpdatesEnabled'; readonly isEnabled: boolean } & Caller)
   | { readonly kind: 'CheckForUpdate' | 'SendInventory' }
+  | ({ readonly kind: 'RetryUpdate'; readonly deploymentId: string } & Caller)
   | ({ readonly kind: 'AddHold'; readonly holdId: string } & HoldWish & Caller)
   | ({ readonly kind: 'RefreshHold'; readonly holdId: string } & Caller)
   /** `isOverride`: the caller may release what belongs to others. */

@@ -87,6 +87,13 @@ export function decide(state: UpdateState, command: Command, nowBootMs: number):
       }
       if (!allowedActions(state).includes('check')) return refused(wrongState(state, command.kind));
       return accepted({ kind: 'CheckRequested' });
+    case 'RetryUpdate': {
+      const { deploymentId } = command;
+      if (!state.setAside.some((entry) => entry.deploymentId === deploymentId)) {
+        return refused(refuse('UnknownDeployment', 'no deployment of that id is set aside'));
+      }
+      return accepted({ ...callerOf(command), kind: 'RetryRequested', deploymentId });
+    }
     case 'AddHold':
       return decideAddHold(state, command);
     case 'RefreshHold':

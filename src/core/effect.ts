@@ -43,7 +43,7 @@ export type Notice =
     }
   | {
       readonly kind: 'CheckFinished';
-      readonly result: 'update-found' | 'up-to-date' | 'failed';
+      readonly result: 'update-found' | 'up-to-date' | 'set-aside' | 'failed';
       readonly errorName: string;
     };
 
@@ -93,6 +93,9 @@ export type Effect =
   /** The answers come as ConditionsReported until told otherwise; watching another point ends this one. */
   | { readonly kind: 'watchConditions'; readonly workId: number; readonly point: HoldPoint }
   | { readonly kind: 'unwatchConditions' }
+  /** The answers come as WallClockJudged until told otherwise. */
+  | { readonly kind: 'watchWallClock'; readonly workId: number }
+  | { readonly kind: 'unwatchWallClock' }
   | { readonly kind: 'fetchControlMap'; readonly workId: number; readonly deploymentId: string }
   /** Whether the owner of bound holds is still there: HolderVanished when not. */
   | { readonly kind: 'watchHolder'; readonly connection: string }
@@ -137,6 +140,7 @@ const FREE_OF_THE_STORE: ReadonlySet<EffectKind> = new Set<EffectKind>([
   'unwatchHolder',
   'setAlarm',
   'unwatchConditions',
+  'unwatchWallClock',
 ]);
 
 export function isFreeOfTheStore({ kind }: Effect): boolean {

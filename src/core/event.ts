@@ -3,6 +3,7 @@ import type { Failure } from './errors.ts';
 import type { UnmetCondition } from './control/condition.ts';
 import type { ControlMap } from './control/control-map.ts';
 import type { HealthVerdict } from './control/health.ts';
+import type { GivenMap } from './server-map.ts';
 import type { FlowSettings } from './settings.ts';
 import type { HoldPoint, OnExpire } from './hold-point.ts';
 import type { ArtifactSummary, RebootMode, ServerStanding, Waiver } from './state.ts';
@@ -44,6 +45,8 @@ export type EventBody =
       readonly outcome: 'accepted' | 'aborted' | 'unreachable';
       /** What the server asked to wait before the next attempt; 0 = nothing said. */
       readonly retryAfterSeconds: number;
+      /** The server could not be reached at all. */
+      readonly isLinkDown?: true;
     }
   | { readonly kind: 'AuthorizationFinished'; readonly workId: number; readonly failure: Failure | null }
   | { readonly kind: 'ScriptVersionChecked'; readonly workId: number; readonly failure: Failure | null }
@@ -58,6 +61,8 @@ export type EventBody =
         readonly location: ArtifactLocation;
         /** JSON text of the update control map that came with it; null = none. */
         readonly controlMapText: string | null;
+        /** JSON text of the releases announced beside it; absent = none. */
+        readonly mapReleasesText?: string;
       } | null;
       readonly failure: Failure | null;
     }
@@ -67,6 +72,8 @@ export type EventBody =
   | { readonly kind: 'SaveFailed'; readonly failure: Failure; readonly isStart?: true }
   | { readonly kind: 'CheckRequested' }
   | { readonly kind: 'InventoryRequested' }
+  /** A deployment that failed is to be tried again. */
+  | ({ readonly kind: 'RetryRequested'; readonly deploymentId: string } & Caller)
   | { readonly kind: 'InventorySent'; readonly workId: number; readonly failure: Failure | null }
   /** Wall clock of the next check; 0 = none. */
   | { readonly kind: 'CheckPlanned'; readonly nextCheckWallMs: number }
@@ -108,7 +115,7 @@ export type EventBody =
       readonly kind: 'ControlMapFetched';
       readonly workId: number;
       readonly answer:
-        | { readonly kind: 'map'; readonly text: string }
+        | ({ readonly kind: 'map' } & GivenMap)
         | { readonly kind: 'deployment-gone' }
         | { readonly kind: 'failed'; readonly failure: Failure; readonly retryAfterSeconds: number };
     }
@@ -118,6 +125,8 @@ export type EventBody =
       readonly workId: number;
       readonly unmet: readonly UnmetCondition[];
     }
+  /** Why the wall clock is not believed, '' = it is: first when asked for, then at each change and step of the clock. */
+  | { readonly kind: 'WallClockJudged'; readonly workId: number; readonly problem: string }
   | ({
       readonly kind: 'HealthReported';
       readonly checker: string;
@@ -187,6 +196,7 @@ export const EVENT_KINDS = [
   'SaveFailed',
   'CheckRequested',
   'InventoryRequested',
+  'RetryRequested',
   'InventorySent',
   'CheckPlanned',
   'ServerStandingChanged',
@@ -206,6 +216,7 @@ export const EVENT_KINDS = [
   'ControlMapGiven',
   'ControlMapFetched',
   'ConditionsReported',
+  'WallClockJudged',
   'HealthReported',
   'AlarmRang',
   'JournalWritten',

@@ -1,13 +1,23 @@
-import { announce, change, order, recordFailure, type Draft } from './draft.ts';
+import {
+  announce,
+  change,
+  changeSchedule,
+  logDeployment,
+  order,
+  recordFailure,
+  type Draft,
+} from './draft.ts';
 import type { Failure } from './errors.ts';
-import { parseServerMap } from './control/control-map.ts';
-import { deleteMapsOf, insertMap } from './control/map-pool.ts';
+import { deleteMapsOf } from './control/map-pool.ts';
 import type { EventBody } from './event.ts';
+import { linkTroubleOf } from './link-trouble.ts';
 import { startDeployment } from './request.ts';
 import { retryDelayMs } from './retry.ts';
-import type { FlowStep, HistoryEntry } from './state.ts';
+import { announceSetAside, forgetOffers, judgeOffer } from './set-aside.ts';
+import type { FlowStep } from './state.ts';
 import { FLOW, type Outcome } from './transition-table.ts';
-import { follow } from './walk.ts';
+import { insertServerMap, type GivenMap, type ServerMapOutcome } from './server-map.ts';
+import { armAbortWatch, follow } from './walk.ts';
 
 /** What the work of a step has come to, as an outcome in the table. */
 
@@ -34,7 +44,9 @@ export function finishDownload(draft: Draft, failure: Failure | null): void {
     message: 'the download has ended without an artifact having been verified',
     details: {},
   };
-  const reason = failure ?? (isVerified ? null : unverified);
+  // Ended by the server in the moment it was complete.
+  const endedAs = draft.state.deployment?.failure ?? null;
+  const reason = failure ?? endedAs ?? (isVerified ? null : unverified);
   finishWork(draft, reason === null ? 'done' : 'failed', reason);
 }
 
@@ -52,15 +64,14 @@ function preciseFailure(step: FlowStep, failure: Failure): Failure {
 }
 
 export function finishReport(draft: Draft, event: Extract<EventBody, { kind: 'StatusReported' }>): void {
-  const { work } = FLOW[draft.state.step];
+  const { work, step } = FLOW[draft.state.step];
   if (work.kind === 'gate' && work.pauseStatus === null) return;
+  if (work.kind === 'download') {
+    finishAbortWatch(draft, event);
+    return;
+  }
   if (event.outcome === 'aborted') {
-    const failure: Failure = {
-      name: 'AbortedByServer',
-      message: 'the server has ended the deployment',
-      details: { step: FLOW[draft.state.step].step },
-    };
-    follow(draft, 'aborted', failure);
+    follow(draft, 'aborted', abortedByServer(step));
     return;
   }
   if (work.kind !== 'report') return;
@@ -70,11 +81,34 @@ export function finishReport(draft: Draft, event: Extract<EventBody, { kind: 'St
   }
   if (tryAgainLater(draft, event.retryAfterSeconds)) return;
   const attempts = draft.state.attempts + 1;
+  if (event.isLinkDown === true && mayCommitOffline(draft, attempts)) return;
   follow(draft, 'undelivered', {
     name: 'Commit',
     message: `the server could not be told "${work.status}" in ${attempts} attempts`,
     details: { status: work.status, attempts, reason: 'server-unreachable' },
   });
+}
+
+function abortedByServer(step: string): Failure {
+  return { name: 'AbortedByServer', message: 'the server has ended the deployment', details: { step } };
+}
+
+/** In the middle of a download: whether the server still wants it. */
+export function askForAbort(draft: Draft): void {
+  const { deployment, workId } = draft.state;
+  if (deployment?.source !== 'server') return;
+  const { id: deploymentId } = deployment;
+  change(draft, { attempts: draft.state.attempts + 1 });
+  order(draft, { kind: 'reportStatus', workId, deploymentId, status: 'downloading', substate: '' });
+}
+
+/** The outcome of the download itself ends the step: the work is over when nothing of it runs any more. */
+function finishAbortWatch(draft: Draft, event: Extract<EventBody, { kind: 'StatusReported' }>): void {
+  change(draft, { attempts: 0 });
+  if (event.outcome === 'aborted') {
+    recordFailure(draft, abortedByServer(FLOW.download.step));
+    order(draft, { kind: 'cancelWork' });
+  } else armAbortWatch(draft, event.retryAfterSeconds);
 }
 
 /** As patient as the report behind it: after a reboot the network may take its time. */
@@ -85,11 +119,25 @@ export function finishAuthorization(draft: Draft, failure: Failure | null): void
   }
   if (tryAgainLater(draft, Number(failure.details['retry-after-seconds'] ?? 0))) return;
   const attempts = draft.state.attempts + 1;
+  if (linkTroubleOf(failure) !== 'none' && mayCommitOffline(draft, attempts)) return;
   follow(draft, 'failed', {
     name: 'Commit',
     message: `the server did not authorize the device in ${attempts} attempts: ${failure.message}`,
     details: { ...failure.details, attempts, reason: 'server-unreachable' },
   });
+}
+
+/** A server that answers, whatever it says, is no server that is away (design/faults.md R35). */
+function mayCommitOffline(draft: Draft, attempts: number): boolean {
+  const isPossible = FLOW[draft.state.step].next.offline !== undefined;
+  if (!draft.state.settings.isOfflineCommitAllowed || !isPossible) return false;
+  logDeployment(
+    draft,
+    'warning',
+    `The server could not be reached in ${attempts} attempts; committing without it, as OfflineCommit allows`,
+  );
+  follow(draft, 'offline', null);
+  return true;
 }
 
 /** Arms the timer for the next attempt at the present work; false = enough attempts have been made. */
@@ -112,17 +160,22 @@ export function finishCheck(
   event: Extract<EventBody, { kind: 'DeploymentCheckFinished' }>,
 ): void {
   const { offer, failure } = event;
+  changeSchedule(draft, {
+    linkTrouble: linkTroubleOf(failure),
+    // An answer to a question with our token: whatever went wrong at the last authentication is over.
+    ...(failure === null && { serverStanding: 'authorized' }),
+  });
   change(draft, { lastCheckWallMs: draft.event.at.wallMs, serial: draft.state.serial + 1 });
   if (failure !== null) {
     announce(draft, { kind: 'CheckFinished', result: 'failed', errorName: failure.name });
     follow(draft, 'failed', failure);
     return;
   }
-  const isUnwanted =
-    offer !== null &&
-    draft.state.history.some((entry) => entry.deploymentId === offer.deploymentId && wasEnded(entry));
-  if (offer === null || isUnwanted) {
-    announce(draft, { kind: 'CheckFinished', result: 'up-to-date', errorName: '' });
+  if (offer === null) forgetOffers(draft);
+  const verdict = offer === null ? 'refused' : judgeOffer(draft, offer);
+  if (offer === null || verdict !== 'taken') {
+    if (offer !== null && verdict === 'set-aside') announceSetAside(draft, offer);
+    else announce(draft, { kind: 'CheckFinished', result: 'up-to-date', errorName: '' });
     follow(draft, 'done', null);
     return;
   }
@@ -137,7 +190,12 @@ export function finishCheck(
     artifact: null,
     sizeBytes: -1,
   });
-  const mapFailure = takeOfferedMap(draft, offer.deploymentId, offer.controlMapText ?? null);
+  const { deploymentId, controlMapText: text = null, mapReleasesText } = offer;
+  const mapFailure = takeOfferedMap(
+    draft,
+    deploymentId,
+    text === null ? null : { text, ...(mapReleasesText !== undefined && { mapReleasesText }) },
+  );
   if (mapFailure === null) {
     follow(draft, 'offered', null);
     return;
@@ -148,43 +206,18 @@ export function finishCheck(
 }
 
 /** Source: spec/update-control.md section 6. */
-function takeOfferedMap(draft: Draft, deploymentId: string, text: string | null): Failure | null {
-  const { controlMaps, settings } = draft.state;
-  const { at } = draft.event;
-  if (text === null || text.trim() === 'null') {
-    change(draft, { controlMaps: deleteMapsOf(controlMaps, deploymentId) });
-    return null;
-  }
-  const parsed = parseServerMap(text, deploymentId);
-  if (parsed.kind === 'null') {
-    change(draft, { controlMaps: deleteMapsOf(controlMaps, deploymentId) });
-    return null;
-  }
-  const pool =
-    parsed.kind === 'invalid'
-      ? null
-      : insertMap(controlMaps, parsed.map, {
-          origin: 'server',
-          uid: -1,
-          nowWallMs: at.wallMs,
-          nowBootMs: at.bootMs,
-          lifetimeMs: settings.controlMapExpirationSeconds * 1000,
-        });
-  if (pool === null) {
-    const why =
-      parsed.kind === 'invalid' ? `${parsed.path}: ${parsed.message}` : 'there are too many control maps';
+function takeOfferedMap(draft: Draft, deploymentId: string, given: GivenMap | null): Failure | null {
+  const outcome: ServerMapOutcome =
+    given === null ? { kind: 'none' } : insertServerMap(draft, deploymentId, given);
+  if (outcome.kind === 'refused') {
     return {
       name: 'ControlMap',
-      message: `the server's control map: ${why}`,
+      message: `the server's control map: ${outcome.message}`,
       details: { reason: 'invalid-map' },
     };
   }
-  change(draft, { controlMaps: pool });
+  change(draft, {
+    controlMaps: outcome.kind === 'pool' ? outcome.pool : deleteMapsOf(draft.state.controlMaps, deploymentId),
+  });
   return null;
-}
-
-/** What a person has ended does not come back until the server offers something else. */
-function wasEnded({ result, failure }: HistoryEntry): boolean {
-  const endedByUser = failure?.name === 'AbortedByUser' || failure?.details['cause-name'] === 'AbortedByUser';
-  return result === 'aborted' || endedByUser;
 }

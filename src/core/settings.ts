@@ -31,6 +31,11 @@ export interface FlowSettings {
   readonly isStandalonePending: boolean;
   /** Ceiling of the back-off between attempts to report a status, seconds (RetryPollIntervalSeconds). */
   readonly retryPollIntervalSeconds: number;
+  /**
+   * Whether an update may be committed although the server could not be reached in all these attempts. False: it is
+   * rolled back, as Mender does, because the new version may be what keeps the device from its server.
+   */
+  readonly isOfflineCommitAllowed: boolean;
   /** Attempts; 0 = automatic (three at each interval, spec/update-flow.md section 5). */
   readonly retryPollCount: number;
 }
@@ -48,5 +53,6 @@ export const DEFAULT_FLOW_SETTINGS: FlowSettings = {
   isServerConfigured: false,
   isStandalonePending: false,
   retryPollIntervalSeconds: 300,
+  isOfflineCommitAllowed: false,
   retryPollCount: 0,
 };

@@ -11,6 +11,8 @@ import {
   type HistoryEntry,
   type PublicState,
   type Result,
+  type Schedule,
+  type SetAside,
   type UpdateState,
 } from './state.ts';
 import { FLOW, isFinalReport } from './transition-table.ts';
@@ -54,6 +56,8 @@ export interface Snapshot {
   readonly nextCheckUsec: number;
   readonly serverStatus: string;
   readonly holds: readonly HoldView[];
+  /** Those the server offers now, in vain. */
+  readonly setAside: readonly SetAside[];
 }
 
 /** `now`: the moment of the last event. */
@@ -95,9 +99,15 @@ export function snapshotOf(state: UpdateState, now: Now): Snapshot {
     lastErrorDetails: last?.failure?.details ?? {},
     lastCheckUsec: state.lastCheckWallMs * 1000,
     nextCheckUsec: state.schedule.nextCheckWallMs * 1000,
-    serverStatus: state.schedule.serverStanding,
+    serverStatus: serverStatusOf(state.schedule),
+    setAside: state.setAside.filter(({ offeredWallMs }) => offeredWallMs > 0),
     holds: holdViews(state.holds, state.controlMaps, holdContextOf(state), now),
   };
+}
+
+/** A token that was good once says nothing while the server cannot be reached. */
+function serverStatusOf({ linkTrouble, serverStanding }: Schedule): string {
+  return linkTrouble === 'none' ? serverStanding : linkTrouble;
 }
 
 /** The last result is cleared when the next deployment starts, and there again once that one is over. */

@@ -269,6 +269,11 @@ export interface GateVisit {
   readonly failedRefreshes: number;
   /** When the server's map is to be fetched again, boot time; null = not. */
   readonly refreshAtBootMs: number | null;
+  /**
+   * Why the wall clock, which a release at a time goes by, is not believed; '' = it is, null = being found out. Absent =
+   * no map here has such a release.
+   */
+  readonly clockProblem?: string | null;
   /** Keys of the maps that have been asked in this visit; each moves on once when the gate is passed. */
   readonly askedMaps: readonly string[];
 }
@@ -307,9 +312,36 @@ export interface HistoryEntry {
 /** Deployments kept in the history; the oldest go first. */
 export const HISTORY_LIMIT = 50;
 
+/** A deployment of the server that failed here: see set-aside.ts. */
+export interface SetAside {
+  readonly deploymentId: string;
+  /** As the server announced it. */
+  readonly artifactName: string;
+  /** That failed. */
+  readonly tries: number;
+  /** It is tried again only when a person asks for it. */
+  readonly needsPerson: boolean;
+  /** Offers to be passed over before it is tried again by itself. */
+  readonly offersToSkip: number;
+  readonly isRetryWanted: boolean;
+  /** The server, which offered it again, has been told once more that it failed. */
+  readonly isToldAgain: boolean;
+  readonly failure: Failure;
+  readonly failedWallMs: number;
+  /** When the server last offered it in vain; 0 = it does not offer it now. */
+  readonly offeredWallMs: number;
+}
+
 /** How the device stands with its server; none = no server, or nothing known yet. */
 export const SERVER_STATUSES = ['none', 'pending', 'authorized', 'rejected', 'unreachable'] as const;
 export type ServerStanding = (typeof SERVER_STATUSES)[number];
+
+/**
+ * Why the last check got no answer of the server. waiting-for-clock: this device's clock cannot be right, so that no
+ * certificate is good. no-internet: somebody else answers, as the log-in page of a network does. none: it got one.
+ */
+export const LINK_TROUBLES = ['none', 'unreachable', 'waiting-for-clock', 'no-internet'] as const;
+export type LinkTrouble = (typeof LINK_TROUBLES)[number];
 
 /** What the schedules have asked for and planned. Begun afresh at every start. */
 export interface Schedule {
@@ -319,6 +351,7 @@ export interface Schedule {
   /** Wall clock; 0 = none planned. */
   readonly nextCheckWallMs: number;
   readonly serverStanding: ServerStanding;
+  readonly linkTrouble: LinkTrouble;
 }
 
 export const NOTHING_PLANNED: Schedule = {
@@ -326,6 +359,7 @@ export const NOTHING_PLANNED: Schedule = {
   isInventoryWanted: false,
   nextCheckWallMs: 0,
   serverStanding: 'none',
+  linkTrouble: 'none',
 };
 
 /** The whole state of the service. There is no update state anywhere else. */
@@ -354,6 +388,8 @@ export interface UpdateState {
   readonly progress: Progress;
   /** Newest first. The first entry is the last result, unless a deployment has started since. */
   readonly history: readonly HistoryEntry[];
+  /** Newest failure first. */
+  readonly setAside: readonly SetAside[];
   readonly lastCheckWallMs: number;
   readonly schedule: Schedule;
   /** This start of the service could not be stored: a reboot would not be remembered, nor has the last one helped. */
@@ -390,6 +426,7 @@ export function initialState(installed: Installed): UpdateState {
     passedTickets: [],
     progress: NO_PROGRESS,
     history: [],
+    setAside: [],
     lastCheckWallMs: 0,
     schedule: NOTHING_PLANNED,
     isStartUnstored: false,

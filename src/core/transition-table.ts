@@ -24,6 +24,8 @@ export type Outcome =
   | 'aborted'
   /** A report that could not be delivered for good. */
   | 'undelivered'
+  /** The server cannot be reached, and the configuration allows to commit all the same. */
+  | 'offline'
   | 'reboot'
   | 'no-reboot'
   | 'supported'
@@ -122,8 +124,8 @@ export const WORK_EVENTS: Readonly<Record<Work['kind'], readonly EventKind[]>> =
   reboot: ['ModuleFinished', 'HostRebootFailed'],
   'ask-needs-reboot': ['RebootNeedAnswered', 'QuestionFailed'],
   'ask-supports-rollback': ['RollbackSupportAnswered', 'QuestionFailed'],
-  download: ['ArtifactVerified', 'DownloadProgressed', 'DownloadFinished'],
-  gate: ['StatusReported', 'TimerFired', 'ControlMapFetched', 'ConditionsReported'],
+  download: ['ArtifactVerified', 'DownloadProgressed', 'DownloadFinished', 'StatusReported', 'TimerFired'],
+  gate: ['StatusReported', 'TimerFired', 'ControlMapFetched', 'ConditionsReported', 'WallClockJudged'],
   report: ['StatusReported', 'TimerFired'],
   authorize: ['AuthorizationFinished', 'TimerFired'],
   'check-script-version': ['ScriptVersionChecked'],
@@ -506,7 +508,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     step: 'ArtifactCommit_Enter',
     work: { kind: 'authorize' },
     // No C+ and no C! on this way: the family has not been entered.
-    next: { done: 'commit-status', failed: 'rollback-check' },
+    next: { done: 'commit-status', failed: 'rollback-check', offline: 'commit-enter' },
     restart: [
       { to: 'commit-gate', when: 'same-boot' },
       { to: 'commit-reverify', when: 'has-rebooted' },
@@ -518,7 +520,12 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     activity: 'committing',
     step: 'ArtifactCommit_Enter',
     work: report('installing', 'required'),
-    next: { done: 'commit-enter', undelivered: 'rollback-check', aborted: 'rollback-check' },
+    next: {
+      done: 'commit-enter',
+      undelivered: 'rollback-check',
+      aborted: 'rollback-check',
+      offline: 'commit-enter',
+    },
     restart: [
       { to: 'commit-gate', when: 'same-boot' },
       { to: 'commit-reverify', when: 'has-rebooted' },

@@ -12,7 +12,14 @@ import type { UnmetCondition } from './control/condition.ts';
 import type { Effect } from './effect.ts';
 import type { Failure } from './errors.ts';
 import type { EventBody, UpdateEvent } from './event.ts';
-import { finishAuthorization, finishCheck, finishDownload, finishReport, finishWork } from './outcome.ts';
+import {
+  askForAbort,
+  finishAuthorization,
+  finishCheck,
+  finishDownload,
+  finishReport,
+  finishWork,
+} from './outcome.ts';
 import { progressDownloaded } from './progress.ts';
 import {
   addHold,
@@ -23,7 +30,7 @@ import {
   settleHolds,
   takeInTime,
 } from './holding.ts';
-import { forgetWritten } from './proof.ts';
+import { forgetWritten, recordDecision } from './proof.ts';
 import {
   end,
   giveConsent,
@@ -37,6 +44,7 @@ import {
   unsnooze,
 } from './request.ts';
 import { restart } from './restart.ts';
+import { wantRetry } from './set-aside.ts';
 import type { UpdateState } from './state.ts';
 import { FLOW, WORK_EVENTS } from './transition-table.ts';
 import { takeFetchedMap, tickAtGate } from './waiting.ts';
@@ -74,6 +82,7 @@ export function needsSaving(before: UpdateState, after: UpdateState): boolean {
     before.deployment !== after.deployment ||
     before.wait !== after.wait ||
     before.history !== after.history ||
+    before.setAside !== after.setAside ||
     before.holds !== after.holds ||
     before.controlMaps !== after.controlMaps ||
     before.journal.lastSeq !== after.journal.lastSeq ||
@@ -151,6 +160,9 @@ function apply(draft: Draft, event: EventBody): void {
       changeSchedule(draft, { isInventoryWanted: true });
       if (draft.state.step === 'idle') startWork(draft);
       return;
+    case 'RetryRequested':
+      retry(draft, event);
+      return;
     case 'InventorySent':
       finishWork(draft, event.failure === null ? 'done' : 'failed', event.failure);
       return;
@@ -211,6 +223,9 @@ function apply(draft: Draft, event: EventBody): void {
     case 'ConditionsReported':
       reportConditions(draft, event.unmet);
       return;
+    case 'WallClockJudged':
+      judgeWallClock(draft, event.problem);
+      return;
     case 'HealthReported':
       reportHealth(draft, event);
       return;
@@ -223,10 +238,24 @@ function apply(draft: Draft, event: EventBody): void {
   }
 }
 
+function retry(draft: Draft, event: Extract<EventBody, { kind: 'RetryRequested' }>): void {
+  wantRetry(draft, event);
+  recordDecision(draft, 'retry', event, { comment: event.deploymentId });
+  changeSchedule(draft, { isCheckWanted: true });
+  if (draft.state.step === 'idle') startWork(draft);
+}
+
 function reportConditions(draft: Draft, unmet: readonly UnmetCondition[]): void {
   const { visit } = draft.state;
   if (visit === null) return;
   change(draft, { visit: { ...visit, unmet } });
+  lookAgain(draft, null);
+}
+
+function judgeWallClock(draft: Draft, problem: string): void {
+  const { visit } = draft.state;
+  if (visit === null) return;
+  change(draft, { visit: { ...visit, clockProblem: problem } });
   lookAgain(draft, null);
 }
 
@@ -240,6 +269,7 @@ function isOutcomeOfPresentWork(
 function fireTimer(draft: Draft): void {
   const { work } = FLOW[draft.state.step];
   if (work.kind === 'gate') followGate(draft, tickAtGate(draft));
+  else if (work.kind === 'download') askForAbort(draft);
   else if (draft.state.attempts > 0) startWork(draft);
   // Waiting to be stored, not to be told again.
   else if (isHeldBack(draft.state)) enter(draft, 'report-success', true);

@@ -1,7 +1,14 @@
-import { parseServerMap } from './control/control-map.ts';
 import { decideGate, type FailVerdict, type PassVerdict, type WaitVerdict } from './control/gate.ts';
 import { countTime, expireHolds } from './control/hold.ts';
-import { advanceMaps, hasMapOf, insertMap, nextHalfwayBootMs, type MapPool } from './control/map-pool.ts';
+import {
+  advanceMaps,
+  hasMapOf,
+  hasReleaseAt,
+  releasesIn,
+  unexpiring,
+  nextHalfwayBootMs,
+  type MapPool,
+} from './control/map-pool.ts';
 import {
   announce,
   change,
@@ -16,6 +23,7 @@ import type { Details, Failure } from './errors.ts';
 import type { EventBody } from './event.ts';
 import type { HoldPoint } from './hold-point.ts';
 import { retryDelayMs } from './retry.ts';
+import { insertServerMap } from './server-map.ts';
 import { areUpdatesEnabled, type GateVisit, type UpdateState, type Wait } from './state.ts';
 import { FLOW } from './transition-table.ts';
 
@@ -34,6 +42,9 @@ const PASSED_TICKETS_KEPT = 16;
 const INQUIRY_LIMIT_MS = 60_000;
 /** No map is fetched or asked again sooner, however short its lifetime. */
 const MIN_REFRESH_MS = 1_000;
+
+/** Earlier by up to this part: a fleet that waits at one gate does not ask its server all at once. */
+const REFRESH_JITTER = 0.1;
 
 /** refused: the answer is no, and nothing has been touched. failed: as Mender, the next state's failure path. */
 export type GateResult = 'waiting' | 'passed' | 'refused' | 'failed';
@@ -68,6 +79,7 @@ export function arriveAtGate(draft: Draft, point: HoldPoint): GateResult {
   if (hasConditions) order(draft, { kind: 'watchConditions', workId, point });
   if (needsRefresh) order(draft, { kind: 'fetchControlMap', workId, deploymentId: deployment.id });
   if (hasConditions) order(draft, { kind: 'armTimer', workId, delayMs: INQUIRY_LIMIT_MS });
+  watchClockForRelease(draft);
   return decide(draft, null);
 }
 
@@ -83,6 +95,9 @@ export function tickAtGate(draft: Draft): GateResult {
   if (visit.unmet === null) {
     changeVisit(draft, { unmet: [silence(draft.event.at.wallMs)] });
   }
+  if (visit.clockProblem === null) changeVisit(draft, { clockProblem: 'not-known' });
+  // Each device acts on its own clock: at the time it was told, or after a while, the server's answer is not waited for.
+  if (visit.refresh === 'first' && isReleaseKnown(draft, visit)) changeVisit(draft, { refresh: 'none' });
   if (visit.refreshAtBootMs !== null && visit.refreshAtBootMs <= draft.event.at.bootMs) {
     changeVisit(draft, { refreshAtBootMs: null });
     order(draft, { kind: 'fetchControlMap', workId, deploymentId: deployment.id });
@@ -95,7 +110,7 @@ export function takeFetchedMap(
   draft: Draft,
   answer: Extract<EventBody, { kind: 'ControlMapFetched' }>['answer'],
 ): GateResult {
-  const { visit, deployment, controlMaps, settings } = draft.state;
+  const { visit, deployment, settings } = draft.state;
   if (visit === null || deployment === null) return 'waiting';
   const { at } = draft.event;
   if (answer.kind === 'deployment-gone') {
@@ -107,42 +122,39 @@ export function takeFetchedMap(
     endWait(draft, 'aborted', { reason: 'deployment-gone' });
     return 'failed';
   }
-  const parsed =
-    answer.kind === 'map' ? parseServerMap(answer.text, deployment.id) : ({ kind: 'unread' } as const);
-  if (parsed.kind === 'map') {
-    const pool = insertMap(controlMaps, parsed.map, {
-      origin: 'server',
-      uid: -1,
-      nowWallMs: at.wallMs,
-      nowBootMs: at.bootMs,
-      lifetimeMs: settings.controlMapExpirationSeconds * 1000,
+  const outcome = answer.kind === 'map' ? insertServerMap(draft, deployment.id, answer) : null;
+  if (outcome?.kind === 'pool') {
+    change(draft, { controlMaps: outcome.pool, serial: draft.state.serial + 1 });
+    changeVisit(draft, {
+      refresh: 'none',
+      failedRefreshes: 0,
+      refreshAtBootMs: nextRefreshMs(draft, outcome.pool, deployment.id),
     });
-    if (pool !== null) {
-      change(draft, { controlMaps: pool, serial: draft.state.serial + 1 });
-      changeVisit(draft, {
-        refresh: 'none',
-        failedRefreshes: 0,
-        refreshAtBootMs: nextRefreshMs(draft, pool, deployment.id),
-      });
-      return reconsiderGate(draft, null);
-    }
+    watchClockForRelease(draft);
+    return reconsiderGate(draft, null);
   }
   const failedRefreshes = visit.failedRefreshes + 1;
   const why =
     answer.kind === 'failed'
       ? answer.failure.message
-      : parsed.kind === 'invalid'
-        ? parsed.message
-        : parsed.kind;
+      : outcome?.kind === 'refused'
+        ? outcome.message
+        : 'there is none';
   logDeployment(draft, 'warning', `The control map could not be refreshed: ${why}`);
   const delayMs = retryDelayMs(
     failedRefreshes,
     {
-      maxIntervalSeconds: settings.retryPollIntervalSeconds,
+      maxIntervalSeconds: settings.updatePollIntervalSeconds,
       maxRetries: settings.retryPollCount,
     },
     answer.kind === 'failed' ? answer.retryAfterSeconds : 0,
   );
+  // What it knows has an end of its own, and the server has said that it need not be there then.
+  if (isReleaseKnown(draft, visit)) {
+    const afterMs = delayMs ?? Math.max(MIN_REFRESH_MS, settings.updatePollIntervalSeconds * 1000);
+    changeVisit(draft, { refresh: 'none', failedRefreshes, refreshAtBootMs: at.bootMs + afterMs });
+    return reconsiderGate(draft, null);
+  }
   if (delayMs === null) {
     const failure: Failure = {
       name: 'ControlMap',
@@ -185,6 +197,7 @@ export function leaveGate(draft: Draft): void {
   if (visit === null) return;
   change(draft, { visit: null });
   order(draft, { kind: 'disarmTimer' });
+  if (visit.clockProblem !== undefined) order(draft, { kind: 'unwatchWallClock' });
   if (settings.conditionPoints.includes(visit.point)) order(draft, { kind: 'unwatchConditions' });
 }
 
@@ -200,7 +213,11 @@ export function recordPassage(draft: Draft, point: HoldPoint, reasons: readonly 
 
 function decide(draft: Draft, cause: Cause | null): GateResult {
   const { visit } = draft.state;
-  if (visit === null || visit.unmet === null || visit.refresh === 'first') return 'waiting';
+  if (visit === null) return 'waiting';
+  if (visit.unmet === null || visit.refresh === 'first' || visit.clockProblem === null) {
+    armForRelease(draft, visit);
+    return 'waiting';
+  }
   countTimeBefore(draft, visit.point);
   const spentMs = spentAt(draft.state, visit.point, draft.event.at.bootMs);
   endSnoozeWhenOver(draft, visit.point, spentMs);
@@ -354,6 +371,27 @@ function armGateTimer(draft: Draft, verdict: WaitVerdict): void {
   });
 }
 
+/** A release at a time goes by the wall clock, so whoever waits for one must know whether that can be believed. */
+function watchClockForRelease(draft: Draft): void {
+  const { visit, workId } = draft.state;
+  if (visit === null || visit.clockProblem !== undefined || !isReleaseKnown(draft, visit)) return;
+  changeVisit(draft, { clockProblem: null });
+  order(draft, { kind: 'watchWallClock', workId });
+}
+
+/** While something is still being found out: not for longer than the release, and not for ever. */
+function armForRelease(draft: Draft, { point, clockProblem }: GateVisit): void {
+  if (clockProblem === undefined) return;
+  const { controlMaps, workId } = draft.state;
+  const clock = { wallMs: draft.event.at.wallMs, problem: clockProblem ?? 'not-known' };
+  const dueInMs = releasesIn(controlMaps, point, clock);
+  order(draft, { kind: 'armTimer', workId, delayMs: Math.min(...dueInMs, INQUIRY_LIMIT_MS) });
+}
+
+function isReleaseKnown(draft: Draft, { point }: GateVisit): boolean {
+  return isMapPointName(point) && hasReleaseAt(draft.state.controlMaps, point);
+}
+
 function situationAt(draft: Draft, visit: GateVisit, spentMs: number): Parameters<typeof decideGate>[0] {
   const { state, event } = draft;
   const { deployment, settings } = state;
@@ -368,12 +406,14 @@ function situationAt(draft: Draft, visit: GateVisit, spentMs: number): Parameter
     pause: deployment?.pause ?? null,
     areUpdatesEnabled: areUpdatesEnabled(state),
     holds: state.holds,
-    maps: state.controlMaps,
+    maps:
+      visit.refresh === 'retrying' ? unexpiring(state.controlMaps, deployment?.id ?? '') : state.controlMaps,
     unmet: visit.unmet ?? [],
     healthReports: deployment?.healthReports ?? [],
     snooze: activeSnooze(state, visit.point),
     rebootByHandUid: deployment?.rebootMode?.mode === 'none' ? deployment.rebootMode.uid : null,
     failedRefreshes: visit.refresh === 'retrying' ? visit.failedRefreshes : 0,
+    clockProblem: visit.clockProblem ?? '',
     waitedMs: spentMs,
     snoozedMs: snoozedSoFar(state, spentMs),
     sinceWallMs: state.wait?.startedWallMs ?? event.at.wallMs - spentMs,
@@ -473,8 +513,15 @@ function nextRefreshMs(draft: Draft, pool: MapPool, deploymentId: string): numbe
   const { bootMs } = draft.event.at;
   const pollMs = draft.state.settings.updatePollIntervalSeconds * 1000;
   const halfway = nextHalfwayBootMs(pool, deploymentId);
-  const dueMs = Math.min(halfway ?? bootMs + pollMs, bootMs + pollMs);
+  const latestMs = Math.min(halfway ?? bootMs + pollMs, bootMs + pollMs);
+  const dueMs = latestMs - Math.floor((latestMs - bootMs) * REFRESH_JITTER * chanceOf(draft.event.nonce));
   return Math.max(dueMs, bootMs + MIN_REFRESH_MS);
+}
+
+/** A number from 0 to 1, out of the random digits that came with the event. */
+function chanceOf(nonce: string): number {
+  const value = Number.parseInt(nonce.slice(0, 8), 16) / 0x1_0000_0000;
+  return Number.isNaN(value) ? 0 : value;
 }
 
 function changeVisit(draft: Draft, changes: Partial<GateVisit>): void {

@@ -11,6 +11,7 @@ import {
 import type { Failure } from './errors.ts';
 import { progressAt } from './progress.ts';
 import { applyProvides, inconsistentName } from './provides.ts';
+import { rememberEnd } from './set-aside.ts';
 import {
   HISTORY_LIMIT,
   NO_PROGRESS,
@@ -67,6 +68,7 @@ export function follow(draft: Draft, outcome: Outcome, failure: Failure | null):
   }
   endWait(draft, 'aborted', {});
   leaveGate(draft);
+  if (row.work.kind === 'download') order(draft, { kind: 'disarmTimer' });
   const target = choose(draft, targets);
   applyMark(draft, target, failure);
   enter(draft, target.to);
@@ -182,6 +184,7 @@ export function startWork(draft: Draft): void {
         installed: state.installed,
         isSuspended: deployment.pause !== null,
       });
+      if (deployment.source === 'server') armAbortWatch(draft);
       return;
     case 'report':
       if (deployment?.source !== 'server') follow(draft, 'done', null);
@@ -211,6 +214,18 @@ export function startWork(draft: Draft): void {
       order(draft, { kind: 'sendInventory', workId });
       return;
   }
+}
+
+/**
+ * A download takes long, and nothing else is said to the server meanwhile: the status is said again, which changes
+ * nothing there (spec/server-api.md section 5) and brings a 409 once the deployment has been aborted.
+ */
+export const ABORT_WATCH_MS = 8_000;
+
+/** The server learns again, after this time, that we are downloading. */
+export function armAbortWatch(draft: Draft, retryAfterSeconds = 0): void {
+  const delayMs = Math.max(ABORT_WATCH_MS, retryAfterSeconds * 1000);
+  order(draft, { kind: 'armTimer', workId: draft.state.workId, delayMs });
 }
 
 /** Counts a step of the deployment; the step to enter instead once it is taken for a loop. */
@@ -340,6 +355,7 @@ function finishDeployment(draft: Draft): void {
     progress:
       entry.result === 'success' ? { ...progress, overall: 100, step: -1 } : { ...progress, step: -1 },
   });
+  rememberEnd(draft, deployment, hasBegunInstalling(deployment));
   logDeployment(draft, entry.result === 'success' ? 'info' : 'error', `Deployment finished: ${entry.result}`);
   announce(draft, {
     kind: 'DeploymentFinished',

@@ -10,13 +10,14 @@ import {
   type ControlMap,
   type MapPoint,
 } from '../core/control/control-map.ts';
+import { releasesMember, type MapRelease } from '../core/control/map-release.ts';
 import { HttpError } from './http-error.ts';
-import type { DeploymentRecord, Release } from './records.ts';
+import type { DeploymentRecord } from './records.ts';
 
 export interface MapAnswer {
   readonly update_control_map: unknown;
-  /** Beside the map, where clients that do not know it pass over it. */
-  readonly holdpoint?: { readonly release_at: string; readonly release_points: readonly MapPoint[] };
+  /** Releases to come, beside the map, where clients that do not know it pass over it: docs/decisions/0025. */
+  readonly holdpoint?: ReturnType<typeof releasesMember>;
 }
 
 /** What is stored for a map as a person wrote it; the id is filled in. Throws HttpError 400 naming the place. */
@@ -44,12 +45,12 @@ export function mapAnswer(deployment: DeploymentRecord, nowMs: number): MapAnswe
   const map = mapOf(deployment);
   if (map === null) return null;
   const states = { ...map.states };
-  const coming: [MapPoint, Release][] = [];
+  const coming: MapRelease[] = [];
   for (const point of MAP_POINTS) {
     const release = deployment.releases[point];
     if (!release) continue;
     if (release.atMs > nowMs) {
-      coming.push([point, release]);
+      coming.push({ point, atWallMs: release.atMs, isForced: release.isForced });
       continue;
     }
     delete states[point];
@@ -59,14 +60,7 @@ export function mapAnswer(deployment: DeploymentRecord, nowMs: number): MapAnswe
     }
   }
   const answer: MapAnswer = { update_control_map: JSON.parse(controlMapJson({ ...map, states })) as unknown };
-  const first = coming.sort(([, one], [, other]) => one.atMs - other.atMs)[0];
-  if (!first) return answer;
-  // One time at a time: the next one is told when this one has passed.
-  const points = coming.filter(([, { atMs }]) => atMs === first[1].atMs).map(([point]) => point);
-  return {
-    ...answer,
-    holdpoint: { release_at: new Date(first[1].atMs).toISOString(), release_points: points },
-  };
+  return coming.length === 0 ? answer : { ...answer, holdpoint: releasesMember(coming) };
 }
 
 /** Whether the server itself holds everybody at the point, now. */

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises';
+import { copyFile, link, mkdir, mkdtemp, open, rm, stat, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -515,7 +515,7 @@ describe.concurrent('a deployment fails', { timeout: 60_000 }, () => {
       await service.device.order('Download', 'wait');
       await install(service, 'good');
       await eventually('Download is called', async () => (await service.device.calls()).includes('Download'));
-      await mkdir(join(service.device.stateDirectory, 'state.json.new'));
+      await forbidSaves(service.device.stateDirectory);
       await service.device.cancelOrder('Download', 'wait');
       await expectFailure(service, 'Storage');
       expect(await service.device.calls()).not.toContain('ArtifactInstall');
@@ -541,6 +541,14 @@ describe.concurrent('a deployment fails', { timeout: 60_000 }, () => {
       expect((await service.device.calls()).at(-1)).toBe('Cleanup');
     }));
 });
+
+/** A second name keeps a file from being written over, and what a new one would be called is taken. */
+async function forbidSaves(stateDirectory: string): Promise<void> {
+  for (const name of ['state-a.json', 'state-b.json']) {
+    await link(join(stateDirectory, name), join(stateDirectory, `${name}.copy`));
+  }
+  await mkdir(join(stateDirectory, 'state.json.new'));
+}
 
 /** They need a download that lasts: test/e2e/progress.test.ts. */
 const PACE = ['BytesPerSecond', 'RemainingSeconds'].map((name) => `${TARGET.main}.${name}`);

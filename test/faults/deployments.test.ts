@@ -3,10 +3,13 @@
  * changes, or whose file cannot be had (design/faults.md R17, R18, R32, R33, R35). Source: spec/server-api.md sections 4 to
  * 7, spec/update-flow.md section 8.2.
  */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Answer } from '../support/device-api.ts';
 import { shares, SORTS } from './answers.ts';
 import { withRig, type Rig } from './rig.ts';
+
+// Many services side by side, on a machine that may have other things to do.
+vi.setConfig({ testTimeout: 240_000 });
 
 describe.concurrent('an abort by the server (409)', () => {
   const aborted: Answer = { status: 409, body: '{"error":"aborted"}' };

@@ -1,22 +1,14 @@
 /** Links that are valid for a while only (design/faults.md R15, R16). Source: spec/server-api.md section 9. */
 import type { IncomingMessage } from 'node:http';
 import { randomUUID } from 'node:crypto';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { sampleOffer } from '../support/device-api.ts';
 import { ASK } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
-import { withRig, type FileAnswer, type Rig } from './rig.ts';
+import { sendRange, withRig, type Rig } from './rig.ts';
 
-/** Bytes of a file, or of the range asked for. */
-const send: FileAnswer = (request, response, bytes) => {
-  const from = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
-  response.writeHead(from === 0 ? 200 : 206, {
-    'content-length': bytes.length - from,
-    etag: '"1"',
-    ...(from > 0 && { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` }),
-  });
-  response.end(bytes.subarray(from));
-};
+// Many services side by side, on a machine that may have other things to do.
+vi.setConfig({ testTimeout: 240_000 });
 
 const linkOf = (request: IncomingMessage): string => /link=(\d)/.exec(request.url ?? '')?.[1] ?? '';
 
@@ -49,7 +41,7 @@ describe.concurrent('a link', () => {
       const asked: string[] = [];
       rig.fileAnswer = (request, response, bytes) => {
         asked.push(`${linkOf(request)} ${request.headers.range ?? 'all'}`);
-        if (linkOf(request) === '2') return send(request, response, bytes);
+        if (linkOf(request) === '2') return sendRange(request, response, bytes);
         if (asked.length > 1) return void response.writeHead(403).end();
         response.writeHead(200, { 'content-length': bytes.length, etag: '"1"' });
         response.write(bytes.subarray(0, 1_000), () => response.destroy());
@@ -70,7 +62,7 @@ describe.concurrent('a link', () => {
     withRig({ needsReboot: 'No', points: { Download_Enter: ASK } }, async (rig) => {
       const url = await rig.publish();
       rig.fileAnswer = (request, response, bytes) =>
-        linkOf(request) === '2' ? send(request, response, bytes) : void response.writeHead(410).end();
+        linkOf(request) === '2' ? sendRange(request, response, bytes) : void response.writeHead(410).end();
       const id = offerWithLinks(rig, url);
       await rig.service.call('CheckForUpdate');
       const { WaitTicket } = await rig.service.waitFor('a wait', (seen) => seen['WaitTicket'] !== '');
@@ -85,7 +77,7 @@ describe.concurrent('a link', () => {
     withRig({ needsReboot: 'No' }, async (rig) => {
       const url = await rig.publish();
       rig.fileAnswer = (request, response, bytes) =>
-        linkOf(request) === '2' ? send(request, response, bytes) : void response.writeHead(403).end();
+        linkOf(request) === '2' ? sendRange(request, response, bytes) : void response.writeHead(403).end();
       const id = offerWithLinks(rig, url, { id: randomUUID() });
       await rig.service.call('CheckForUpdate');
       await finished(rig, id);

@@ -4,57 +4,24 @@
  * running service is idle after each, says when it asks next, and finds the server as soon as the way is free again.
  */
 import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
-import { connect, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { join, resolve } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Lab } from '../integration/server/lab.ts';
 import { builtService } from '../support/built-service.ts';
 import { startDeviceApi, type DeviceApi } from '../support/device-api.ts';
 import { eventually } from '../support/eventually.ts';
 import type { ServiceHarness } from '../support/service.ts';
 import { expectPlan, withRig, type Rig } from './rig.ts';
+import { Listener, pipeTo } from './sockets.ts';
+
+// Many services side by side, on a machine that may have other things to do.
+vi.setConfig({ testTimeout: 240_000 });
 
 const HURRY = { NODE_OPTIONS: `--require ${resolve('test/faults/hurry.cjs')}` };
-
-/** A listener on loopback whose connections end with it, or when it is told. */
-class Listener {
-  readonly server: Server;
-  readonly #sockets = new Set<Socket>();
-
-  constructor(server: Server) {
-    this.server = server;
-    server.on('connection', (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.on('error', () => undefined).on('close', () => this.#sockets.delete(socket));
-    });
-  }
-
-  async listen(port = 0): Promise<number> {
-    this.server.listen(port, '127.0.0.1');
-    await once(this.server, 'listening');
-    return (this.server.address() as AddressInfo).port;
-  }
-
-  drop(): void {
-    for (const socket of this.#sockets) socket.destroy();
-  }
-
-  async close(): Promise<void> {
-    this.drop();
-    if (this.server.listening) await new Promise((done) => this.server.close(done));
-  }
-}
-
-function pipeTo(socket: Socket, port: number, host = '127.0.0.1'): void {
-  const far = connect(port, host);
-  far.on('error', () => socket.destroy()).on('close', () => socket.destroy());
-  socket.on('error', () => far.destroy()).on('close', () => far.destroy());
-  socket.pipe(far).pipe(socket);
-}
 
 /** A check that finds no server. Returns what the log says of it. */
 async function fails(rig: Rig, what: string): Promise<string> {
@@ -184,7 +151,8 @@ describe.concurrent('the running service', () => {
         });
         const { result, seen } = await rig.poll();
         expect(result).toBe('failed');
-        expect(seen['LastResult']).toBe('none');
+        expect(seen).toMatchObject({ LastResult: 'none', ServerStatus: 'waiting-for-clock' });
+        expect(rig.api.of('status')).toEqual([]);
         expectPlan(seen, { nowMs: Date.UTC(1970, 0, 2, 0, 5) });
         expect(await rig.service.log()).toMatch(/the clock of this device says 1970-01-0\d.*cannot be right/);
         await writeFile(join(rig.service.device.folder, 'time'), '+0\n');
@@ -193,7 +161,9 @@ describe.concurrent('the running service', () => {
           async () => (await rig.poll()).result === 'up-to-date',
           30_000,
         );
-        expectPlan(await rig.idle());
+        const later = await rig.idle();
+        expect(later['ServerStatus']).toBe('authorized');
+        expectPlan(later);
       },
     ));
 
@@ -255,7 +225,10 @@ describe.concurrent('the running service', () => {
           expectPlan(seen);
           expect(rig.statuses(id)).not.toContain('success');
           await proxy.listen(port);
-          // The server still offers it: this time it goes through.
+          // The server still offers it, which is told again that it failed; what it offers next goes through.
+          expect((await rig.poll()).result).toBe('set-aside');
+          await eventually('it is told', () => rig.statuses(id).at(-1) === 'failure');
+          rig.offer(await rig.publish({ name: 'release-3' }), 'release-3');
           expect((await rig.poll()).seen).toMatchObject({ LastResult: 'success' });
           rig.api.offer(null);
           await rig.pollsAgain();

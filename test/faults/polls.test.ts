@@ -5,11 +5,14 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { Endpoint } from '../support/device-api.ts';
 import { eventually } from '../support/eventually.ts';
 import { BODY_FAULTS, LINK_FAULTS, STATUS_FAULTS, type FaultyAnswer } from './answers.ts';
 import { expectPlan, withRig, type Rig } from './rig.ts';
+
+// Many services side by side, on a machine that may have other things to do.
+vi.setConfig({ testTimeout: 240_000 });
 
 const ALL = [...STATUS_FAULTS, ...LINK_FAULTS, ...BODY_FAULTS];
 const OWN_409: FaultyAnswer = {
@@ -28,6 +31,10 @@ async function meets(rig: Rig, endpoint: Endpoint, fault: FaultyAnswer): Promise
   expect(rig.api.of(endpoint).length, what).toBeGreaterThan(asked);
   expect(result, what).toBe('failed');
   expect(seen, what).toMatchObject({ State: 'Idle', LastResult: 'none', DeploymentId: '' });
+  // Whoever stands in between is told apart from a server that answers, whatever that says.
+  if (/network log-in|web page that/.test(fault.title))
+    expect(seen['ServerStatus'], what).toBe('no-internet');
+  if (fault.title === 'a connection that is reset') expect(seen['ServerStatus'], what).toBe('unreachable');
   expectPlan(seen, { atLeastSeconds: fault.retryAfterSeconds });
 }
 

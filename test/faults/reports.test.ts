@@ -3,9 +3,12 @@
  * effort, goes back where it is not, and the result is told as it is. Source: spec/server-api.md sections 5 and 6,
  * spec/update-flow.md section 8.2.
  */
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { LINK_FAULTS, shares, SORTS } from './answers.ts';
 import { withRig } from './rig.ts';
+
+// Many services side by side, on a machine that may have other things to do.
+vi.setConfig({ testTimeout: 240_000 });
 
 describe.concurrent('a deployment', () => {
   it('succeeds when single reports meet whatever fault, and it never reads one as abort (R18)', () =>

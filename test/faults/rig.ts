@@ -37,6 +37,17 @@ export interface RigOptions extends HarnessOptions {
 /** Answers to the GET of an artifact. */
 export type FileAnswer = (request: IncomingMessage, response: ServerResponse, bytes: Buffer) => void;
 
+/** Bytes of a file, or of the range asked for. */
+export const sendRange: FileAnswer = (request, response, bytes) => {
+  const from = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
+  response.writeHead(from === 0 ? 200 : 206, {
+    'content-length': bytes.length - from,
+    etag: '"1"',
+    ...(from > 0 && { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` }),
+  });
+  response.end(bytes.subarray(from));
+};
+
 export interface Poll {
   /** Of the signal CheckFinished. */
   readonly result: string;

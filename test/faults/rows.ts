@@ -46,6 +46,10 @@ const LINKS = 'faults/links';
 const REPORTS = 'faults/reports';
 const FRESH_LINKS = 'faults/fresh-links';
 const DEPLOYMENTS = 'faults/deployments';
+const PROCESSES = 'faults/processes';
+const REPEATS = 'faults/repeats';
+const ABORTS = 'faults/aborts';
+const NETWORKS = 'faults/networks';
 
 export const FAULT_ROWS: readonly FaultRow[] = [
   part(
@@ -97,11 +101,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('integration/store/crash', 'that becomes read-only can be loaded, damage included'),
     at('unit/core/save-failed', 'in the commit goes back before the module has committed'),
   ),
-  part(
+  whole(
     7,
     'no clock, or one at 1970',
-    'a boot without time synchronisation; "waiting for clock" is a line of the log and no state on the bus',
     at(LINKS, 'that is at 1970 says that its clock is wrong'),
+    at('unit/core/set-aside', 'after a check that failed because of %s is %s'),
     at('integration/server/network', 'at 1970 is named as the reason why a good certificate is refused'),
   ),
   part(
@@ -140,17 +144,20 @@ export const FAULT_ROWS: readonly FaultRow[] = [
       'whose name server says nothing is a failed name resolution or a timeout',
     ),
   ),
-  part(
+  whole(
     12,
     'socket stays open, no data',
-    'a download whose packets vanish in the middle',
+    at(NETWORKS, 'whose packets vanish in the middle goes on where it was'),
     at(LINKS, 'leaves a server that takes a request and never answers'),
     at(LINKS, 'leaves a network that swallows every packet'),
   ),
-  part(
+  whole(
     13,
     'resume gives up and wedges',
-    'a link that is cut in the middle of the file for longer than all tries, with the running service',
+    at(
+      NETWORKS,
+      'whose link stays cut for longer than all tries fails, is told once, and the next poll works',
+    ),
     at(
       DEPLOYMENTS,
       'whose file is not there, or never comes whole, is a failure that is told once (R17, R13)',
@@ -175,11 +182,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     'user waits past the expiry of the link',
     at(FRESH_LINKS, 'that runs out while a person thinks is renewed when the answer is yes (R16)'),
   ),
-  part(
+  whole(
     17,
     '404 or 5xx on the artifact for ever',
-    'an abort by the server while a download is tried again',
     at(DEPLOYMENTS, 'whose file is not there, or never comes whole, is a failure that is told once'),
+    at(ABORTS, 'is honoured while a download that fails is tried again and again'),
   ),
   whole(
     18,
@@ -192,25 +199,25 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at(DEPLOYMENTS, 'fails the update after its tries, before anything is installed'),
     at('unit/app/schedules', 'wait as long as the server asks for'),
   ),
-  part(
+  whole(
     19,
     'proxy oddities',
-    'a proxy that dies in the middle of a download',
     at(LINKS, 'outlives a proxy that refuses, closes or dies'),
+    at(NETWORKS, 'through a proxy that dies in the middle goes on when there is a proxy again'),
     at('integration/server/proxy', 'gets user and password, odd characters included'),
     at('integration/server/proxy', 'is passed by for what no_proxy names'),
   ),
-  part(
+  whole(
     20,
     'captive portal',
-    '"no internet" is a line of the log and no state: ServerStatus says authorized as long as there is a token',
     at(POLLS, 'any answer but 200, 204 and 404 of the newest endpoint'),
+    at('unit/core/set-aside', 'after a check that failed because of %s is %s'),
     at('integration/server/link', 'is no server: its pages are neither read nor taken for success'),
   ),
-  part(
+  whole(
     21,
     'firewall allows the API and blocks storage',
-    'packets dropped by a firewall: refused connections only',
+    at(NETWORKS, 'from a storage that a firewall drops the packets of fails with its name'),
     at('integration/source/url-source', 'names the host it cannot reach'),
     at(DEPLOYMENTS, 'that changes between two checks is taken as it is at the second (changed offer, R21)'),
   ),
@@ -244,6 +251,9 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     'hung state script or module',
     at('e2e/errors', 'Timeout: the module hangs, and is gone afterwards'),
     at('integration/modules/calls', 'that hangs is ended with its children at the time limit'),
+    at(PROCESSES, 'when a module runs into its time limit'),
+    at(PROCESSES, 'when a state script runs into its time limit, and the failure names the script'),
+    at(PROCESSES, 'when the service is stopped'),
   ),
   part(
     27,
@@ -251,6 +261,7 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     'systemd itself: SIGTERM to the service and its module is tested',
     at('e2e/kill', 'a module that ignores SIGTERM is gone before the service is'),
     at('integration/modules/download', 'takes a module killed by the shutdown of the service for cancelled'),
+    at(PROCESSES, 'when the service is killed: the next one ends it before it goes on with the update (R27)'),
   ),
   whole(
     28,
@@ -264,27 +275,31 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     'a cgroup of 64 MiB with an artifact of 2 GiB',
     at('integration/artifact/streaming', 'does not depend on the size of the payload'),
   ),
-  open(
+  whole(
     30,
     'roll-forward instead of roll-back',
-    'two slots and a boot loader: the rootfs module is tested elsewhere',
+    at('e2e/rootfs-image', 'R30: that fails before its reboot'),
+    at('e2e/rootfs-image', 'the boot loader would boot another one than what runs'),
   ),
-  part(
+  whole(
     31,
     'boot loop, same bad update again',
-    'a failing deployment is installed anew at every offer (five of five were): no memory of it, no "needs a person"',
+    at(REPEATS, 'is installed once though it is offered five times, until a person asks for it'),
+    at('unit/core/set-aside', 'is tried again by itself, after 0, 1, 3, 7 and more offers'),
     at('unit/core/restart', 'ends a rollback whose verification never succeeds, with clean-up'),
   ),
-  part(
+  whole(
     32,
     'duplicate or repeated deployment',
-    'two deployments at the same time: a server offers one',
     at(DEPLOYMENTS, 'that comes again, under its id or another, is not installed twice'),
+    at(REPEATS, 'that is ordered while the first runs is taken when that is over'),
   ),
   part(
     33,
     'server aborts during download or pause',
-    'an abort in the middle of a download: nothing is reported there',
+    'a wait without a control map hears of the abort only at the report behind it: nothing is installed by then',
+    at(ABORTS, 'in the middle of a file that comes slowly ends the download, without reboot or rollback'),
+    at(ABORTS, 'in a pause of the download ends it as well'),
     at(DEPLOYMENTS, 'ends a deployment at whichever report it comes'),
     at(DEPLOYMENTS, 'is honoured in a wait'),
   ),
@@ -294,18 +309,24 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at(REPORTS, 'costs the update, which is rolled back, never the service'),
     at(DEPLOYMENTS, 'that is revoked for good rolls the update back before the commit'),
   ),
-  part(
+  whole(
     35,
     'no server after the reboot',
-    'a policy that allows to commit without a server: Mender rolls back, so do we',
+    at(REPEATS, 'with OfflineCommit %s: decided after the grace, told when the server is back'),
     at(DEPLOYMENTS, 'that is revoked for good rolls the update back before the commit'),
     at('unit/core/reports', 'before the commit is preceded by an authorization that is as patient'),
   ),
-  open(36, 'check fails before a hook can repair', 'there is no class of artifacts for repair yet'),
   part(
+    36,
+    'check fails before a hook can repair',
+    'a Sync script or an identity program that always fails keeps the device from asking, as it is meant to',
+    at(REPEATS, 'says what, and takes the artifact that repairs it from the server'),
+    at(REPEATS, 'whose device type is lost asks as what it was, and is repaired from afar'),
+  ),
+  whole(
     37,
     'log grows while it is uploaded',
-    'a line that is written in the very moment of the upload, with the running service',
+    at(ABORTS, 'that grows while it is sent is sent whole as it was, with a length that is right'),
     at('integration/log/deployment-log', 'pages through it while it grows'),
     at('integration/server/client', 'is cut to a megabyte, the newest kept, in bounded memory'),
   ),
@@ -317,6 +338,17 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     'a delay inhibitor of a real logind',
     at('e2e/conditions', 'logind: whoever inhibits the shutdown is named, and the reboot waits for him'),
   ),
-  open(41, 'target device busy', 'block devices: the rootfs module is tested elsewhere'),
-  open(42, 'watchdog', 'an event loop that stands still under a real systemd'),
+  whole(
+    41,
+    'target device busy',
+    at('e2e/rootfs-image', 'R41: is refused as target-busy, with the name of the process that has it open'),
+    at('e2e/rootfs-image', 'R41: is refused as target-busy, with the place where it is mounted'),
+  ),
+  part(
+    42,
+    'watchdog',
+    'a real systemd: what it does when no sign of life comes is done by the test',
+    at(PROCESSES, 'is fed while the loop goes round'),
+    at('unit/app/machine', 'has not passed while a write does not return'),
+  ),
 ];

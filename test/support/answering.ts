@@ -43,6 +43,8 @@ export function goodAnswer(effect: Effect): readonly EventBody[] {
       ];
     case 'sendInventory':
       return [{ kind: 'InventorySent', workId: effect.workId, failure: null }];
+    case 'watchWallClock':
+      return [{ kind: 'WallClockJudged', workId: effect.workId, problem: '' }];
     case 'watchConditions':
       return [{ kind: 'ConditionsReported', workId: effect.workId, unmet: [] }];
     case 'writeJournal':

@@ -8,21 +8,24 @@ import { join, resolve } from 'node:path';
 import { builtService } from './built-service.ts';
 import type { Device } from './device.ts';
 
-let copy: Promise<string> | undefined;
+type CommandName = 'holdpoint' | 'holdpoint-flash';
+
+const copies = new Map<CommandName, Promise<string>>();
 
 /** Path of a program for `node`. Built together with the service when a source is newer. */
-export function builtCommand(): Promise<string> {
-  copy ??= prepare();
-  return copy;
+export function builtCommand(name: CommandName = 'holdpoint'): Promise<string> {
+  const known = copies.get(name) ?? prepare(name);
+  copies.set(name, known);
+  return known;
 }
 
-async function prepare(): Promise<string> {
+async function prepare(name: CommandName): Promise<string> {
   await builtService();
   const folder = await mkdtemp(join(tmpdir(), 'holdpoint-command-'));
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
-  await copyFile(resolve('dist/holdpoint.js'), join(folder, 'holdpoint.js'));
+  await copyFile(resolve(`dist/${name}.js`), join(folder, `${name}.js`));
   await writeFile(join(folder, 'package.json'), '{ "type": "commonjs" }\n');
-  return join(folder, 'holdpoint.js');
+  return join(folder, `${name}.js`);
 }
 
 export interface CommandResult {

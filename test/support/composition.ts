@@ -147,7 +147,11 @@ export async function compose(options: CompositionOptions): Promise<Composition>
         bootIdPath: device.bootIdFile,
       }),
       // No bus, so nobody on it, and a device without conditions.
-      conditions: { points: [], unmet$: () => concat(of([]), NEVER) },
+      conditions: {
+        points: [],
+        unmet$: () => concat(of([]), NEVER),
+        wallClock$: () => concat(of(''), NEVER),
+      },
       inventory: { send: async () => 'unchanged' },
       holders: { gone$: () => NEVER },
       journal: new FileDecisionJournal({ directory: device.stateDirectory }),

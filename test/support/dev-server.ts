@@ -6,6 +6,7 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { Agent, fetch as fetchBy } from 'undici';
 import { eventually } from './eventually.ts';
 
 const run = promisify(execFile);
@@ -55,9 +56,11 @@ export interface DevServerSettings {
   /** Of an earlier one: it goes on with what is there. */
   readonly folder?: string;
   readonly listen?: string;
+  /** PEM of the authority that has signed the server's certificate, for management calls. */
+  readonly ca?: string;
 }
 
-export async function answerOf(response: Response): Promise<Answer> {
+export async function answerOf(response: Pick<Response, 'text' | 'status' | 'headers'>): Promise<Answer> {
   const text = await response.text();
   let json: unknown;
   try {
@@ -96,15 +99,17 @@ export async function startDevServer(settings: DevServerSettings = {}): Promise<
   const url = /^devices call +(\S+)$/m.exec(output)?.[1] ?? '';
   const managementUrl = /^web page +(\S+)\//m.exec(output)?.[1] ?? '';
   const token = (await readFile(join(folder, 'token'), 'utf8')).trim();
+  let trusting: Agent | undefined;
   const manage: DevServerProcess['manage'] = async (method, path, body) => {
+    const { ca } = settings;
     const sent = body === undefined || body instanceof Uint8Array ? body : JSON.stringify(body);
-    return answerOf(
-      await fetch(`${managementUrl}/api/dev/v1${path}`, {
-        method,
-        headers: { 'X-Holdpoint-Token': token },
-        ...(sent === undefined ? {} : { body: sent }),
-      }),
-    );
+    const options = {
+      method,
+      headers: { 'X-Holdpoint-Token': token },
+      ...(sent === undefined ? {} : { body: sent }),
+      ...(ca === undefined ? {} : { dispatcher: (trusting ??= new Agent({ connect: { ca } })) }),
+    };
+    return answerOf(await fetchBy(`${managementUrl}/api/dev/v1${path}`, options));
   };
   const kill = async (): Promise<void> => {
     child.kill('SIGKILL');

@@ -8,6 +8,7 @@ import type { StoreFile, StoreFiles } from '../../src/adapters/store/store-files
 export const OPERATIONS = [
   'makeDirectory',
   'create',
+  'overwrite',
   'write',
   'sync',
   'close',
@@ -15,6 +16,7 @@ export const OPERATIONS = [
   'rename',
   'remove',
   'list',
+  'syncFile',
   'syncDirectory',
   'freeBytes',
 ] as const;
@@ -96,16 +98,25 @@ export class FaultyFiles implements StoreFiles {
   }
 
   async create(path: string): Promise<StoreFile> {
-    let file: StoreFile | undefined;
+    return this.#guarded(await this.#opening('create', () => this.#real.create(path)));
+  }
+
+  async overwrite(path: string, bytes: number): Promise<StoreFile | null> {
+    const file = await this.#opening('overwrite', () => this.#real.overwrite(path, bytes));
+    return file && this.#guarded(file);
+  }
+
+  async #opening<F extends StoreFile | null>(operation: Operation, open: () => Promise<F>): Promise<F> {
+    let file: F | undefined;
     try {
-      await this.#run('create', async () => {
-        file = await this.#real.create(path);
-      });
+      return await this.#run(operation, async () => (file = await open()));
     } catch (error) {
       await file?.close();
       throw error;
     }
-    const real = file as unknown as StoreFile;
+  }
+
+  #guarded(real: StoreFile): StoreFile {
     let isClosed = false;
     const close = async (): Promise<void> => {
       if (isClosed) return;
@@ -154,6 +165,10 @@ export class FaultyFiles implements StoreFiles {
     return this.#run('list', () => this.#real.list(directory));
   }
 
+  syncFile(path: string): Promise<void> {
+    return this.#run('syncFile', () => this.#real.syncFile(path));
+  }
+
   syncDirectory(path: string): Promise<void> {
     return this.#run('syncDirectory', () => this.#real.syncDirectory(path));
   }
@@ -167,14 +182,19 @@ interface Inode {
   content: Uint8Array;
   /** What is surely on the medium; null = nothing was ever synced. */
   synced: Uint8Array | null;
+  /** What it was since, oldest first: of each, some may have got through. */
+  unsynced: Uint8Array[];
 }
+
+const SECTOR_BYTES = 512;
 
 type DirectoryChange = (entries: Map<string, Inode>) => void;
 
 /**
- * One directory in memory. After `cutPower` an unsynced file is empty, cut short, filled with zeros or complete,
- * and of the unsynced changes to the directory any subset has happened, in order: more hostile than a journaling
- * file system, about as hostile as one without a journal.
+ * One directory in memory. After `cutPower` an unsynced new file is empty, cut short, filled with zeros or complete; of
+ * one that was written over, every sector is as it was at any time since the last sync, or torn; and of the unsynced
+ * changes to the directory any subset has happened, in order: more hostile than a journaling file system, about as
+ * hostile as one without a journal.
  */
 export class SimulatedDisk implements StoreFiles {
   #durable = new Map<string, Inode>();
@@ -183,6 +203,10 @@ export class SimulatedDisk implements StoreFiles {
   #operationsLeft: number | null = null;
   readonly #directory: string;
   operationCount = 0;
+  /** Whether the power has gone, or the process been killed, while somebody was at work. */
+  get isDown(): boolean {
+    return this.#operationsLeft === 0;
+  }
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -193,22 +217,25 @@ export class SimulatedDisk implements StoreFiles {
     this.#operationsLeft = operation;
   }
 
+  /** The process is dead, but the power stays on: all that was written is there, on the medium or not. */
+  kill(): void {
+    this.#operationsLeft = null;
+  }
+
+  /** Puts this content there, on the medium. */
+  put(name: string, content: Uint8Array): void {
+    this.#durable.set(`${this.#directory}/${name}`, { content, synced: content, unsynced: [] });
+  }
+
   /** Settles what survives, by `random` (0..1, exclusive), and switches the power on again. */
   cutPower(random: () => number): void {
     for (const change of this.#pending) if (random() < 0.5) change(this.#durable);
     this.#pending = [];
     this.#operationsLeft = null;
     for (const inode of new Set(this.#durable.values())) {
-      if (inode.synced !== null && inode.synced === inode.content) continue;
-      const length = Math.floor(random() * (inode.content.length + 1));
-      const kinds = [
-        inode.synced ?? new Uint8Array(),
-        inode.content.slice(0, length),
-        new Uint8Array(inode.content.length),
-        inode.content,
-      ];
-      inode.content = kinds[Math.floor(random() * kinds.length)] ?? inode.content;
+      inode.content = survivor(inode, random);
       inode.synced = inode.content;
+      inode.unsynced = [];
     }
   }
 
@@ -241,22 +268,42 @@ export class SimulatedDisk implements StoreFiles {
     if (inode) {
       inode.content = new Uint8Array();
     } else {
-      const made: Inode = { content: new Uint8Array(), synced: null };
+      const made: Inode = { content: new Uint8Array(), synced: null, unsynced: [] };
       inode = made;
       this.#pending.push((entries) => entries.set(path, made));
     }
-    const target = inode;
+    return this.#opened(inode);
+  }
+
+  async overwrite(path: string, bytes: number): Promise<StoreFile | null> {
+    this.#step();
+    const inode = this.#now().get(path);
+    return inode && inode.content.length >= bytes ? this.#opened(inode) : null;
+  }
+
+  #opened(inode: Inode): StoreFile {
+    let at = 0;
     return {
       write: async (bytes) => {
         this.#step();
-        target.content = Buffer.concat([target.content, bytes]);
+        const content = new Uint8Array(Math.max(inode.content.length, at + bytes.length));
+        content.set(inode.content);
+        content.set(bytes, at);
+        at += bytes.length;
+        inode.content = content;
+        inode.unsynced.push(content);
       },
       sync: async () => {
         this.#step();
-        target.synced = target.content;
+        persist(inode);
       },
       close: async () => this.#step(),
     };
+  }
+
+  async syncFile(path: string): Promise<void> {
+    this.#step();
+    persist(this.#inode(path));
   }
 
   async read(path: string): Promise<Uint8Array> {
@@ -296,4 +343,29 @@ export class SimulatedDisk implements StoreFiles {
     this.#step();
     return 0;
   }
+}
+
+function persist(inode: Inode): void {
+  inode.synced = inode.content;
+  inode.unsynced = [];
+}
+
+function survivor({ content, synced, unsynced }: Inode, random: () => number): Uint8Array {
+  const pick = <T>(all: readonly T[]): T => all[Math.floor(random() * all.length)] as T;
+  if (synced === content) return content;
+  if (synced === null || synced.length !== content.length) {
+    const cut = Math.floor(random() * (content.length + 1));
+    return pick([synced ?? new Uint8Array(), content.slice(0, cut), new Uint8Array(content.length), content]);
+  }
+  const versions = [synced, ...unsynced.filter(({ length }) => length === content.length)];
+  const mixed = content.slice();
+  // Some medium writes nearly all of it, some nearly nothing.
+  const share = pick([0.05, 0.5, 0.95]);
+  for (let at = 0; at < mixed.length; at += SECTOR_BYTES) {
+    if (random() < share) continue;
+    const end = Math.min(at + SECTOR_BYTES, mixed.length);
+    const from = random() < 0.1 ? at + Math.floor(random() * (end - at)) : at;
+    mixed.set(pick(versions).subarray(from, end), from);
+  }
+  return mixed;
 }

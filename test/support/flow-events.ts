@@ -71,6 +71,8 @@ export function variantsOf(kind: EventKind, state: UpdateState): readonly EventB
       return [{ kind, standing: 'unreachable' }];
     case 'SaveFailed':
       return [{ kind, failure: { name: 'Storage', message: 'disk full', details: {} } }];
+    case 'RetryRequested':
+      return [{ kind, deploymentId: DEPLOYMENT_ID, uid: 1000 }];
     case 'CheckRequested':
     case 'InventoryRequested':
       return [{ kind }];
@@ -136,6 +138,17 @@ export function variantsOf(kind: EventKind, state: UpdateState): readonly EventB
             text: controlMapJson({ ...mapOf('pause'), id: state.deployment?.id ?? '' }),
           },
         },
+        {
+          kind,
+          workId,
+          answer: {
+            kind: 'map',
+            text: controlMapJson({ ...mapOf('pause'), id: state.deployment?.id ?? '' }),
+            mapReleasesText: JSON.stringify({
+              releases: [{ point: 'ArtifactInstall_Enter', release_at: '2031-02-03T00:10:00Z' }],
+            }),
+          },
+        },
         { kind, workId, answer: { kind: 'deployment-gone' } },
         { kind, workId, answer: { kind: 'failed', failure: FAILURE, retryAfterSeconds: 0 } },
       ];
@@ -144,6 +157,8 @@ export function variantsOf(kind: EventKind, state: UpdateState): readonly EventB
         { kind, workId, unmet: [] },
         { kind, workId, unmet: [unmetCondition({})] },
       ];
+    case 'WallClockJudged':
+      return ['', 'before-build'].map((problem) => ({ kind, workId, problem }));
     case 'HealthReported':
       return (['ok', 'failed'] as const).map((verdict) => ({
         kind,

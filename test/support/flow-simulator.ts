@@ -55,6 +55,8 @@ export interface SimulatorOptions {
   readonly store?: UpdateState;
   /** What comes with the offer; null = no map. */
   readonly offeredMap?: string | null;
+  /** What is announced beside the map, in the offer and in answers to refreshes that have the offered map. */
+  readonly mapReleasesText?: string;
   /** The server's answers to refreshes of its map, in order; the last one again and again. */
   readonly mapAnswers?: readonly MapAnswer[];
   /** What is not met, as found out at each moment it is asked for; null = no answer ever. */
@@ -99,6 +101,9 @@ export class FlowSimulator {
   /** Connections whose end is watched for. */
   readonly watchedHolders = new Set<string>();
   watchedPoint: { readonly workId: number; readonly point: HoldPoint } | null = null;
+  isClockWatched = false;
+  /** What is found out about the wall clock; null = nothing ever. */
+  clockProblem: string | null = '';
   /** The journal file. */
   readonly journal: DecisionEntry[] = [];
   isJournalBroken = false;
@@ -160,6 +165,7 @@ export class FlowSimulator {
     this.alarmMs = null;
     this.watchedHolders.clear();
     this.watchedPoint = null;
+    this.isClockWatched = false;
     this.#writes = [];
     this.#isSuspended = false;
     if (how.settings) this.#settings = how.settings;
@@ -233,6 +239,12 @@ export class FlowSimulator {
   report(unmet: readonly UnmetCondition[]): void {
     if (this.watchedPoint === null) throw new Error('nobody watches the conditions');
     this.dispatch({ kind: 'ConditionsReported', workId: this.watchedPoint.workId, unmet });
+  }
+
+  /** Something about the wall clock has changed, or it has been set. */
+  judgeClock(problem: string): void {
+    if (!this.isClockWatched) throw new Error('nobody watches the clock');
+    this.dispatch({ kind: 'WallClockJudged', workId: this.state.workId, problem });
   }
 
   /** Ends one piece of work, with a fault or without; the scripted faults are not asked. */
@@ -348,7 +360,8 @@ export class FlowSimulator {
         return;
       case 'armTimer':
         this.timer = { workId: effect.workId, dueMs: this.bootMs + effect.delayMs };
-        this.delaysMs.push(effect.delayMs);
+        // That of a download asks whether the server still wants it; nothing is tried again.
+        if (this.state.step !== 'download') this.delaysMs.push(effect.delayMs);
         return;
       case 'disarmTimer':
         this.timer = null;
@@ -378,6 +391,10 @@ export class FlowSimulator {
         if (this.watchedPoint === null) this.nonsense.push('conditions unwatched');
         this.watchedPoint = null;
         return;
+      case 'unwatchWallClock':
+        if (!this.isClockWatched) this.nonsense.push('the clock unwatched');
+        this.isClockWatched = false;
+        return;
       case 'writeJournal':
         this.#writes.push(effect.entries);
         return;
@@ -390,6 +407,7 @@ export class FlowSimulator {
         if (!isUnlisted(call)) this.trace.push(call);
         if (effect.kind === 'download') this.#isSuspended = effect.isSuspended;
         if (effect.kind === 'watchConditions') this.watchedPoint = effect;
+        if (effect.kind === 'watchWallClock') this.isClockWatched = true;
         this.jobs.push({ effect, call, fault: this.#fault(effect, call), isCancelled: false });
         this.#works += 1;
       }
@@ -466,6 +484,9 @@ export class FlowSimulator {
         if (unmet !== null) this.dispatch({ kind: 'ConditionsReported', workId, unmet });
         return;
       }
+      case 'watchWallClock':
+        if (this.clockProblem !== null) this.judgeClock(this.clockProblem);
+        return;
       case 'download':
         this.#finishDownload(job, failure);
         return;
@@ -476,7 +497,9 @@ export class FlowSimulator {
     if (this.reports.some(({ status, outcome }) => outcome === 'accepted' && isFinal(status))) return null;
     const location = { kind: 'url', url: 'http://server/release-2.mender' } as const;
     const controlMapText = this.#options.offeredMap ?? null;
-    return { deploymentId: DEPLOYMENT_ID, artifactName: NEW_NAME, location, controlMapText };
+    const { mapReleasesText } = this.#options;
+    const releases = mapReleasesText === undefined ? {} : { mapReleasesText };
+    return { deploymentId: DEPLOYMENT_ID, artifactName: NEW_NAME, location, controlMapText, ...releases };
   }
 
   #mapAnswer(failure: Failure | null): MapAnswer {
@@ -486,7 +509,9 @@ export class FlowSimulator {
     this.#fetches += 1;
     if (answer) return answer;
     const text = this.#options.offeredMap;
-    return text == null ? { kind: 'deployment-gone' } : { kind: 'map', text };
+    const { mapReleasesText } = this.#options;
+    if (text == null) return { kind: 'deployment-gone' };
+    return { kind: 'map', text, ...(mapReleasesText !== undefined && { mapReleasesText }) };
   }
 
   #finishReport(job: Job, effect: Extract<Effect, { kind: 'reportStatus' }>): void {

@@ -3,6 +3,7 @@
  * copies of the decision, by the mutation check.
  */
 import type { decideGate, GateSituation, GateVerdict } from '../../src/core/control/gate.ts';
+import type { PooledMap } from '../../src/core/control/control-map.ts';
 import type { Details } from '../../src/core/errors.ts';
 import type { HoldPointSettings } from '../../src/core/hold-point.ts';
 import { unmetCondition } from './flow-events.ts';
@@ -44,6 +45,15 @@ export function shortVerdict(verdict: GateVerdict): string {
 
 /** Situation and what is decided: `kind reasons-or-blockers`. */
 export const GATE_CASES: readonly GateCase[] = [
+  // --- a map that has let go at its time
+  ['a map that has let go', {}, { maps: [aMap('pause', {}, lettingGoIn(0))] }, 'pass released-by-map'],
+  ['a map that lets go later', {}, { maps: [aMap('fail', {}, lettingGoIn(1))] }, 'fail map-fail'],
+  [
+    'a map that has let go, while the clock is not believed',
+    {},
+    { maps: [aMap('pause', {}, lettingGoIn(0))], clockProblem: 'not-known' },
+    'wait map:map-1/0',
+  ],
   // --- consent
   ['consent required', required, {}, 'wait consent'],
   ['consent given', required, { consents: [consentFor('ArtifactInstall_Enter')] }, 'pass consent-uid-1000'],
@@ -419,6 +429,29 @@ export const GATE_CASES: readonly GateCase[] = [
 export const END_CASES: readonly EndCase[] = [
   ['the ceiling', {}, { pause: PAUSE }, [HOUR_MS, 'fail', HOUR_MS]],
   [
+    'the time at which its map lets go',
+    {},
+    { maps: [aMap('pause', {}, lettingGoIn(90_000))] },
+    [90_000, 'continue', 90_000],
+  ],
+  [
+    'the ceiling, before its map lets go',
+    {},
+    { maps: [aMap('pause', {}, lettingGoIn(2 * HOUR_MS))] },
+    [HOUR_MS, 'fail', HOUR_MS],
+  ],
+  [
+    'the time at which a map of higher priority forces it',
+    {},
+    {
+      maps: [
+        aMap('pause', { onMapExpire: 'continue' }),
+        { ...aMap('continue', { onActionExecuted: 'pause' }), priority: 5, ...lettingGoIn(60_000, true) },
+      ],
+    },
+    [60_000, 'continue', 60_000],
+  ],
+  [
     'the ceiling, part of which is over',
     {},
     { pause: PAUSE, waitedMs: 600_000 },
@@ -593,6 +626,11 @@ const holdDetails = {
 } as const;
 const timedHold = { ...timed(90_000), onExpire: 'fail' } as const;
 
+/** Lets go of the install gate so many milliseconds from now. */
+function lettingGoIn(inMs: number, isForced = false): Pick<PooledMap, 'releases'> {
+  return { releases: [{ point: 'ArtifactInstall_Enter', atWallMs: NOW.wallMs + inMs, isForced }] };
+}
+
 export const BLOCKER_CASES: readonly BlockerCase[] = [
   ['consent', required, {}, ['policy', 'consent-required', 'keep-waiting', null]],
   [
@@ -618,6 +656,24 @@ export const BLOCKER_CASES: readonly BlockerCase[] = [
     {},
     { maps: [aMap('pause', { onMapExpire: 'force_continue' }, inHalfAMinute)] },
     ['uid:0', 'paused-by-map', 'continue', 30_000],
+  ],
+  [
+    'a map that lets go at a time',
+    {},
+    { maps: [aMap('pause', {}, { ...inHalfAMinute, ...lettingGoIn(90_000) })] },
+    ['uid:0', 'paused-until-release', 'continue', 90_000],
+  ],
+  [
+    'a map that has expired and lets go at a time',
+    {},
+    { maps: [aMap('pause', {}, { isExpired: true, ...lettingGoIn(90_000) })] },
+    ['uid:0', 'paused-until-release', 'continue', 90_000],
+  ],
+  [
+    'a map that lets go at a time, by a clock that is not believed',
+    {},
+    { maps: [aMap('pause', {}, { ...inHalfAMinute, ...lettingGoIn(0) })], clockProblem: 'before-build' },
+    ['uid:0', 'clock-not-trusted', 'keep-waiting', null],
   ],
   ['a bound hold', {}, { holds: [aHold({})] }, ['CoffeeApp', 'held', 'keep-waiting', null]],
   ['a timed hold', {}, { holds: [aHold(timedHold)] }, ['CoffeeApp', 'held', 'fail', 90_000]],

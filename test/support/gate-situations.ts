@@ -41,6 +41,7 @@ export function aSituation(
     snooze: null,
     rebootByHandUid: null,
     failedRefreshes: 0,
+    clockProblem: '',
     waitedMs: 0,
     snoozedMs: 0,
     sinceWallMs: NOW.wallMs,

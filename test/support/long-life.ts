@@ -246,7 +246,11 @@ export class LongLife {
           },
         },
         reader: createArtifactReader(),
-        conditions: { points: [], unmet$: () => concat(of([]), NEVER) },
+        conditions: {
+          points: [],
+          unmet$: () => concat(of([]), NEVER),
+          wallClock$: () => concat(of(''), NEVER),
+        },
         inventory: { send: async () => 'unchanged' },
         holders: createHolders({ bus: this.#bus, graceMs: 10, log: quiet }),
         journal: new FileDecisionJournal({ directory: stateDirectory, maxBytes: 64 * 1024 }),

@@ -4,6 +4,8 @@
 #   ACTION.fail-once      the same for the first call only
 #   ACTION.hang           sleep until killed
 #   ACTION.hang-hard      the same, ignoring SIGTERM
+#   ACTION.escape         leave a process behind that ignores SIGTERM and has left session and parent; its id is in
+#                         "$CONTROL/escaped.pid"; then go on
 #   ACTION.kill-service   kill -9 the process whose id is in the file named inside, once, then sleep until it is gone
 #   ACTION.terminate-service  the same with SIGTERM
 #   ACTION.retry          holds a number: exit 21 that many times
@@ -30,6 +32,7 @@ probe_obey() {
     order="$CONTROL/$1"
     [ -f "$order.stderr" ] && cat "$order.stderr" >&2
     while [ -f "$order.wait" ]; do sleep 0.02; done
+    [ -f "$order.escape" ] && "${HOLDPOINT_PROBE_LIB:-$(dirname "$(readlink -f "$0")")}/probe-escape.sh" "$CONTROL/escaped.pid" >/dev/null 2>&1
     [ -f "$order.kill-service" ] && probe_end_service "$order.kill-service" KILL
     [ -f "$order.terminate-service" ] && probe_end_service "$order.terminate-service" TERM
     if [ -f "$order.hang-hard" ]; then

@@ -104,7 +104,7 @@ export function watchProperties(address: string, describe: () => Promise<string>
     changes,
     signals,
     bus,
-    async waitFor(what, claim, withinMs = 20_000) {
+    async waitFor(what, claim, withinMs = 60_000) {
       let found: Properties = {};
       const isSo = (): boolean => {
         if (present === null || present['State'] === undefined || !claim(present)) return false;

@@ -213,6 +213,7 @@ export function sampleProperties(): Record<string, Variant> {
     LastErrorName: text(''),
     LastErrorMessage: text(''),
     LastErrorDetails: variant('a{sv}', {}),
+    SetAside: variant('aa{sv}', []),
     ServerStatus: text('none'),
     LastCheckUSec: variant('t', 1_700_000_000_000_000n),
     NextCheckUSec: variant('t', 0),

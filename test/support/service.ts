@@ -40,8 +40,12 @@ export interface StartOptions {
   readonly isOffBus?: boolean;
   /** Another device's service, for conflicts. */
   readonly environment?: NodeJS.ProcessEnv;
+  /** Block device with the file system that is / for the service; in it everything of the host is mounted. */
+  readonly rootDevice?: string;
 }
 
+/** A machine that is busy with other tests takes its time. */
+const START_WITHIN_MS = 60_000;
 const MENDER_AUTH_POLICY_PATH = resolve('dbus-policy/io.mender.AuthenticationManager.conf');
 
 export const SHIPPED_POLICIES: readonly string[] = [POLICY_PATH, MENDER_POLICY_PATH, MENDER_AUTH_POLICY_PATH];
@@ -84,7 +88,7 @@ export class ServiceHarness {
   async start(options: StartOptions = {}): Promise<void> {
     if (this.isRunning) throw new Error('the service runs already');
     if (options.boot === 'next') await this.device.newBoot();
-    const child = await this.spawn(options.environment);
+    const child = await this.spawn(options.environment, options.rootDevice);
     this.#process = child;
     this.#exit = once(child, 'exit').then(([code, signal]) => ({
       code: code as number | null,
@@ -93,7 +97,7 @@ export class ServiceHarness {
     await writeFile(this.device.pidFile, String(child.pid));
     if (options.isOffBus === true) return;
     await Promise.race([
-      this.watch.waitFor('the service is on the bus', () => true),
+      this.watch.waitFor('the service is on the bus', () => true, START_WITHIN_MS),
       this.#exit.then(async ({ code, signal }) => {
         // Killed on purpose while starting is for the test to judge.
         if (signal !== 'SIGKILL') {
@@ -104,17 +108,22 @@ export class ServiceHarness {
   }
 
   /** The bare process; `environment` is laid over the device's. */
-  async spawn(environment: NodeJS.ProcessEnv = {}): Promise<ChildProcess> {
-    const { bootIdFile, logFile } = this.device;
-    const bindBootId = 'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"';
+  async spawn(environment: NodeJS.ProcessEnv = {}, rootDevice?: string): Promise<ChildProcess> {
+    const { bootIdFile, logFile, folder } = this.device;
+    const bindBootId = 'mount --bind "$0" /proc/sys/kernel/random/boot_id';
+    const run = rootDevice === undefined ? 'exec "$@"' : enterRoot(rootDevice, `${folder}/root`);
     const command = [bootIdFile, process.execPath, this.#program ?? (await builtService())];
     const log = openSync(logFile, 'a');
     try {
-      return spawn('unshare', ['--mount', '--propagation', 'private', 'sh', '-c', bindBootId, ...command], {
-        stdio: ['ignore', 'ignore', log],
-        cwd: '/',
-        env: { ...this.device.environment, DBUS_SYSTEM_BUS_ADDRESS: this.bus.address, ...environment },
-      });
+      return spawn(
+        'unshare',
+        ['--mount', '--propagation', 'private', 'sh', '-c', `${bindBootId} && ${run}`, ...command],
+        {
+          stdio: ['ignore', 'ignore', log],
+          cwd: '/',
+          env: { ...this.device.environment, DBUS_SYSTEM_BUS_ADDRESS: this.bus.address, ...environment },
+        },
+      );
     } finally {
       closeSync(log);
     }
@@ -253,6 +262,15 @@ export class ServiceHarness {
     const log = (await this.log()).split('\n').slice(-40).join('\n');
     return `calls: ${(await this.device.calls()).join(' ')}\nlog of the service:\n${log}`;
   }
+}
+
+/** Shell text that makes a device / of the mount namespace it runs in, and goes on with its arguments. */
+function enterRoot(device: string, place: string): string {
+  return [
+    `mkdir -p '${place}' && mount -o ro '${device}' '${place}'`,
+    `{ for dir in /*; do [ ! -d "$dir" ] || [ -L "$dir" ] || mount --rbind "$dir" '${place}'"$dir" || exit; done; }`,
+    `exec chroot '${place}' "$@"`,
+  ].join(' && ');
 }
 
 /** Runs a test with a service of its own, which is gone afterwards. */

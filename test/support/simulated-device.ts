@@ -73,6 +73,8 @@ export function callOf(effect: Effect): string {
       return 'map';
     case 'watchConditions':
       return 'conditions';
+    case 'watchWallClock':
+      return 'clock';
     default:
       return '';
   }
@@ -80,7 +82,9 @@ export function callOf(effect: Effect): string {
 
 /** Calls that a scenario's chain does not list. */
 export function isUnlisted(call: string): boolean {
-  return ['', 'authorize', 'script-version', 'check', 'inventory', 'map', 'conditions'].includes(call);
+  return ['', 'authorize', 'script-version', 'check', 'inventory', 'map', 'conditions', 'clock'].includes(
+    call,
+  );
 }
 
 export class SimulatedDevice {

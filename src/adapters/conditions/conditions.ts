@@ -33,6 +33,7 @@ import { metered$ } from './metered.ts';
 import { power$ } from './power.ts';
 import { longestRoundMs, scripts$ } from './scripts.ts';
 import { deviceTimeZone, type TimeZoneSources } from './time-zone.ts';
+import { wallClock$ } from './wall-clock.ts';
 
 export interface ConditionDeps {
   readonly clock: Clock;
@@ -124,6 +125,7 @@ export function createConditions(settings: ConditionSettings, deps: ConditionDep
   return {
     points: conditionPoints(settings),
     unmet$: (point) => watched.get(point) ?? merge(of([]), NEVER),
+    wallClock$: () => wallClock$(calendar),
   };
 }
 

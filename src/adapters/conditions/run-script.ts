@@ -9,7 +9,7 @@ import type { HoldPoint } from '../../core/hold-point.ts';
 import { printable } from '../../core/printable.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
-import { headSink, isGroupAlive, startProcess } from '../system/process.ts';
+import { headSink, startProcess } from '../system/process.ts';
 import { messageOf } from './bus.ts';
 import type { FoundScript } from './find-scripts.ts';
 import { bounded, finding, type Finding } from './finding.ts';
@@ -68,7 +68,10 @@ export async function runScript(
       errorKind: 'script',
     });
     const end = await running.exited;
-    if (end.reason === 'itself') await endRest(running.pid, name, deps);
+    // Run every minute, a script that leaves processes behind would fill the device.
+    if (end.reason === 'itself' && (await running.endRest())) {
+      deps.log.warn('A condition script left processes behind; they are ended', { script: name });
+    }
     await running.ended;
     if (end.reason === 'timeout') {
       return unmet('script-timeout', { 'timeout-seconds': rule.timeoutSeconds });
@@ -82,17 +85,6 @@ export async function runScript(
   } catch (error) {
     const details = error instanceof UpdateError ? error.details : {};
     return unmet('script-failed', { ...details, message: bounded(messageOf(error)) });
-  }
-}
-
-/** Run every minute, a script that leaves processes behind would fill the device. */
-async function endRest(groupId: number, name: string, deps: ScriptDeps): Promise<void> {
-  if (!(await isGroupAlive(groupId))) return;
-  deps.log.warn('A condition script left processes behind; they are ended', { script: name });
-  try {
-    process.kill(-groupId, 'SIGKILL');
-  } catch {
-    // They ended in this moment.
   }
 }
 

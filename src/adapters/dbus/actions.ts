@@ -125,6 +125,7 @@ const NEEDS: Readonly<Record<string, Rule>> = {
   [`${MAIN}.SetUpdatesEnabled`]: anywhere('enable'),
   [`${MAIN}.CheckForUpdate`]: anywhere('check'),
   [`${MAIN}.SendInventory`]: anywhere('check'),
+  [`${MAIN}.RetryUpdate`]: anywhere('check'),
   [`${MAIN}.CanDo`]: everyone,
 
   [`${MAIN}.Holds.Hold`]: holdAtPoint,

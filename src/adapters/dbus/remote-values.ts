@@ -37,6 +37,7 @@ export interface RemoteSnapshot extends Omit<
   | 'allowedActions'
   | 'lastResult'
   | 'holds'
+  | 'setAside'
 > {
   readonly version: string;
   readonly state: string;
@@ -48,6 +49,8 @@ export interface RemoteSnapshot extends Omit<
   readonly lastResult: string;
   readonly serverStatus: string;
   readonly nextCheckUsec: number;
+  /** As the entries of the property SetAside. */
+  readonly setAside: readonly PlainMap[];
 }
 
 export type PlainValue = string | number | boolean | readonly PlainValue[] | PlainMap;
@@ -105,6 +108,7 @@ export function snapshotFrom(all: PlainMap): RemoteSnapshot {
     lastErrorMessage: string('LastErrorMessage'),
     lastErrorDetails: object(all['LastErrorDetails']) as Details,
     serverStatus: string('ServerStatus'),
+    setAside: list(all['SetAside']).map(object),
     lastCheckUsec: count('LastCheckUSec', 0),
     nextCheckUsec: count('NextCheckUSec', 0),
   };

@@ -100,6 +100,7 @@ export interface UpdateClient {
   /** @returns wall clock, microseconds, of the next question */
   snooze(ticket: string, seconds: number): Promise<number>;
   endSnooze(deploymentId: string): Promise<void>;
+  retryUpdate(deploymentId: string): Promise<void>;
   holds(): Promise<readonly RemoteHold[]>;
   addHold(wish: RemoteHoldWish): Promise<{ readonly id: string; readonly refreshSeconds: number }>;
   /** @returns seconds within which to refresh again */
@@ -176,6 +177,7 @@ export async function openUpdateClient(
       return text((await call(MAIN, 'ContinueFull', 'sa{sv}', [ticket, options]))[0]);
     },
     snooze: async (ticket, seconds) => number((await call(MAIN, 'Snooze', 'su', [ticket, seconds]))[0], 0),
+    retryUpdate: (deploymentId) => order('RetryUpdate', 's', deploymentId),
     endSnooze: (deploymentId) => order('EndSnooze', 's', deploymentId),
     holds,
     addHold: async (wish) => {

@@ -17,6 +17,7 @@ import {
   historyMap,
   holdValue,
   inspectionMap,
+  setAsideMap,
   signed,
   unsigned,
 } from './update-values.ts';
@@ -31,7 +32,7 @@ export const HOLDS = 'io.holdpoint.Update1.Holds';
 export const INSTALL = 'io.holdpoint.Update1.Install';
 export const HISTORY = 'io.holdpoint.Update1.History';
 
-const INTERFACE_REVISION = 2;
+const INTERFACE_REVISION = 3;
 const MAX_HISTORY = 100;
 const MAX_LOG_LINES = 10_000;
 const MAX_DECISIONS = 1_000;
@@ -82,6 +83,11 @@ export function createUpdateObject(options: UpdateObjectOptions): ServedObject {
     },
     [`${MAIN}.SendInventory`]: async () => {
       await service.command({ kind: 'SendInventory' });
+      return [];
+    },
+    [`${MAIN}.RetryUpdate`]: async (call) => {
+      const deploymentId = text(call.args[0]);
+      await service.command({ kind: 'RetryUpdate', deploymentId, ...(await callerOf(call)) });
       return [];
     },
     [`${MAIN}.CanDo`]: async (call) => [await authoriser.canDo(call, text(call.args[0]))],
@@ -216,17 +222,26 @@ export function createUpdateObject(options: UpdateObjectOptions): ServedObject {
     }
   }
 
+  /** Of one snapshot, however often it is asked for. */
+  let shown: Snapshot | null = null;
+  let tables: PropertyTables = {};
+  function properties(): PropertyTables {
+    const present = snapshot();
+    if (present !== shown) {
+      shown = present;
+      tables = {
+        [MAIN]: mainProperties(present, options.version, options.capabilities),
+        [HOLDS]: { Holds: variant('a(ssasssussta{sv})', present.holds.map(holdValue)) },
+      };
+    }
+    return tables;
+  }
+
   return {
     path: HOLDPOINT_PATH,
     table: loadHoldpointTable(),
     handlers,
-    properties: (): PropertyTables => {
-      const shown = snapshot();
-      return {
-        [MAIN]: mainProperties(shown, options.version, options.capabilities),
-        [HOLDS]: { Holds: variant('a(ssasssussta{sv})', shown.holds.map(holdValue)) },
-      };
-    },
+    properties,
     notBuilt: NOT_BUILT,
     precheck,
     authorise: authoriser.authorise,
@@ -291,6 +306,7 @@ function mainProperties(
     LastErrorName: variant('s', failureErrorName(shown.lastErrorName)),
     LastErrorMessage: variant('s', shown.lastErrorMessage),
     LastErrorDetails: variant('a{sv}', detailsMap(shown.lastErrorDetails)),
+    SetAside: variant('aa{sv}', shown.setAside.map(setAsideMap)),
     ServerStatus: variant('s', shown.serverStatus),
     LastCheckUSec: variant('t', unsigned(shown.lastCheckUsec)),
     NextCheckUSec: variant('t', unsigned(shown.nextCheckUsec)),

@@ -1,6 +1,6 @@
 import { FAILURE_NAMES, type Details, type FailureName } from '../../core/errors.ts';
 import type { HoldView } from '../../core/control/hold-view.ts';
-import type { Blocker, HistoryEntry } from '../../core/state.ts';
+import type { Blocker, HistoryEntry, SetAside } from '../../core/state.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 import { REFUSAL_ERROR_NAMES } from './errors.ts';
 import type { Inspection } from '../../ports/update-service.ts';
@@ -150,6 +150,22 @@ export function historyMap(entry: HistoryEntry, isComplete: boolean): Map<string
     ),
   );
   return map;
+}
+
+/** `SetAside`: an entry of aa{sv}. */
+export function setAsideMap(entry: SetAside): VariantMap {
+  const { deploymentId, artifactName, tries, failure, needsPerson, offersToSkip } = entry;
+  return new Map([
+    ['deployment-id', variant('s', deploymentId)],
+    ['artifact-name', variant('s', artifactName)],
+    ['tries', variant('u', tries)],
+    ['error-name', variant('s', failureErrorName(failure.name))],
+    ['error-message', variant('s', failure.message)],
+    ['needs-person', variant('b', needsPerson)],
+    ['offers-to-skip', variant('u', needsPerson ? 0 : offersToSkip)],
+    ['failed-usec', variant('t', unsigned(entry.failedWallMs * 1000))],
+    ['offered-usec', variant('t', unsigned(entry.offeredWallMs * 1000))],
+  ]);
 }
 
 export function inspectionMap({ info, sizeBytes, problem }: Inspection): VariantMap {

@@ -1,11 +1,14 @@
 /** Errors of update modules, in one form. */
 import { UpdateError, type Details } from '../../core/errors.ts';
 import type { ProcessEnd } from '../system/process.ts';
+import type { ToldReason } from './told-reason.ts';
 
 /** One call of a module, for messages and details. */
 export interface Call {
   readonly module: string;
   readonly action: string;
+  /** What the module itself says of its failure. */
+  readonly reason?: ToldReason;
 }
 
 export function moduleError(call: Call, what: string, details: Details = {}, cause?: unknown): UpdateError {
@@ -31,7 +34,11 @@ export function endError(call: Call, end: ProcessEnd, timeoutSeconds: number, wh
     });
   }
   if (end.exitCode !== null) {
-    return moduleError(call, `exit status ${end.exitCode}${after}`, { 'exit-status': end.exitCode });
+    const { code = '', text = '' } = call.reason?.told ?? {};
+    return moduleError(call, `exit status ${end.exitCode}${after}${text === '' ? '' : `: ${text}`}`, {
+      'exit-status': end.exitCode,
+      ...(code === '' ? {} : { code }),
+    });
   }
   return moduleError(call, `ended by ${end.signal ?? 'nothing we know'}${after}`, {
     signal: end.signal ?? 'unknown',

@@ -16,6 +16,7 @@ import {
   startProcess,
   type OutputSink,
   type ProcessEnd,
+  type ProcessRequest,
   type RunningProcess,
 } from '../system/process.ts';
 import { findModule } from './discover.ts';
@@ -23,6 +24,7 @@ import { endError, moduleError, storageError, textOf, type Call } from './errors
 import { buildTree, hasTree, removeTree, syncTree } from './file-tree.ts';
 import { stopped, storeFiles } from './payload-store.ts';
 import { streamPayload } from './stream-payload.ts';
+import { ToldReason } from './told-reason.ts';
 
 /** A query answers in one word; whoever prints more than this is stopped. */
 const MAX_ANSWER_BYTES = 64 * 1024;
@@ -38,6 +40,8 @@ export interface ModuleSettings {
   readonly timeoutSeconds: number;
   /** SIGTERM to SIGKILL, milliseconds; default 10 000. */
   readonly graceMs?: number;
+  /** Where a run is noted while it is under way. */
+  readonly ledger?: ProcessRequest['ledger'];
 }
 
 export class ModuleRunner implements UpdateModules {
@@ -68,7 +72,7 @@ export class ModuleRunner implements UpdateModules {
   async download(payloadType: string, files: AsyncIterable<PayloadFile>, signal: AbortSignal): Promise<void> {
     const answer = await this.#query(payloadType, 'ProvidePayloadFileSizes', ['No', 'Yes'], signal);
     const withSizes = answer === 'Yes';
-    const call = { module: payloadType, action: withSizes ? 'DownloadWithFileSizes' : 'Download' };
+    const call = newCall(payloadType, withSizes ? 'DownloadWithFileSizes' : 'Download');
     const tree = this.#settings.treeDir;
     const outcome = await streamPayload({
       tree,
@@ -88,7 +92,7 @@ export class ModuleRunner implements UpdateModules {
   }
 
   async run(payloadType: string, action: ModuleAction, signal: AbortSignal): Promise<void> {
-    const call = { module: payloadType, action };
+    const call = newCall(payloadType, action);
     if (!(await hasTree(this.#settings.treeDir))) {
       if (action === 'Cleanup') return;
       throw moduleError(call, `its file tree ${this.#settings.treeDir} is missing`);
@@ -131,7 +135,7 @@ export class ModuleRunner implements UpdateModules {
     answers: readonly [Answer, ...Answer[]],
     signal: AbortSignal,
   ): Promise<Answer> {
-    const call = { module: payloadType, action };
+    const call = newCall(payloadType, action);
     let running: RunningProcess | undefined;
     let isTooLong = false;
     const output = headSink(MAX_ANSWER_BYTES, () => {
@@ -160,7 +164,7 @@ export class ModuleRunner implements UpdateModules {
   }
 
   async #start(call: Call, stdout: OutputSink, signal: AbortSignal): Promise<RunningProcess> {
-    const { modulesDir, treeDir, timeoutSeconds, graceMs } = this.#settings;
+    const { modulesDir, treeDir, timeoutSeconds, graceMs, ledger } = this.#settings;
     // Looked up at every call: a module may have been removed, or replaced, since the last one.
     const program = await findModule(modulesDir, call.module).catch((error: unknown) => {
       throw moduleError(call, textOf(error), {}, error);
@@ -180,6 +184,7 @@ export class ModuleRunner implements UpdateModules {
         stdout,
         stderr: this.#logSink(call, 'stderr'),
         errorKind: 'module',
+        ...(ledger && { ledger }),
       });
     } catch (error) {
       if (!(error instanceof UpdateError)) throw error;
@@ -201,6 +206,7 @@ export class ModuleRunner implements UpdateModules {
     return lineSink({
       maxTotalBytes: MAX_LOGGED_BYTES,
       onLine: (line, isCut) => {
+        if (stream === 'stderr') call.reason?.hear(line);
         const text = isCut ? `${line} (line cut)` : line;
         write(text);
         this.#log.debug('update module output', {
@@ -213,4 +219,8 @@ export class ModuleRunner implements UpdateModules {
       onDropped: (bytes) => write(`(${bytes} bytes more are not logged)`),
     });
   }
+}
+
+function newCall(module: string, action: string): Call {
+  return { module, action, reason: new ToldReason() };
 }

@@ -7,7 +7,14 @@ import { UpdateError } from '../../core/errors.ts';
 import { judgeScriptExit, type ScriptAction, type ScriptFamily } from '../../core/state-script.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { DeploymentLog, Log } from '../../ports/log.ts';
-import { abortsSoon, startProcess, tailSink, type ProcessEnd, type TailSink } from '../system/process.ts';
+import {
+  abortsSoon,
+  startProcess,
+  tailSink,
+  type ProcessEnd,
+  type ProcessRequest,
+  type TailSink,
+} from '../system/process.ts';
 
 export interface ScriptLimits {
   /** Longest run, seconds, > 0 (StateScriptTimeoutSeconds). */
@@ -18,6 +25,8 @@ export interface ScriptLimits {
   readonly retryTimeoutSeconds: number;
   /** SIGTERM to SIGKILL, milliseconds; default 10 000. */
   readonly graceMs?: number;
+  /** Where a run is noted while it is under way. */
+  readonly ledger?: ProcessRequest['ledger'];
 }
 
 export interface ScriptWorld {
@@ -84,6 +93,7 @@ async function runOnce(script: ScriptToRun, world: ScriptWorld, signal: AbortSig
       stdout,
       stderr,
       errorKind: 'script',
+      ...(world.limits.ledger && { ledger: world.limits.ledger }),
     });
     return await running.ended;
   } catch (error) {

@@ -3,6 +3,7 @@
  * others to judge. Source: spec/server-api.md sections 1, 4.2 and 7.
  */
 import * as v from 'valibot';
+import type { GivenMap } from '../../core/server-map.ts';
 import type { DeploymentOffer } from '../../ports/deployment-server.ts';
 import { rawMember } from './raw-json.ts';
 
@@ -26,6 +27,8 @@ const OFFER = v.object({
 });
 
 const MAP_MEMBER = 'update_control_map';
+/** Beside the map, from servers that know us: docs/decisions/0025. */
+const RELEASES_MEMBER = 'holdpoint';
 
 export type Parsed<T> =
   { readonly value: T; readonly problem: '' } | { readonly value: null; readonly problem: string };
@@ -41,15 +44,21 @@ export function parseOffer(text: string): Parsed<DeploymentOffer> {
     artifactName: artifact.artifact_name,
     location: { kind: 'url', url: artifact.source.uri },
     controlMapText: rawMember(text, MAP_MEMBER),
+    ...releasesIn(text),
   });
 }
 
-/** The text of the map in the answer to a refresh. */
-export function parseMapAnswer(text: string): Parsed<string> {
+/** The text of the map in the answer to a refresh, and of what was announced beside it. */
+export function parseMapAnswer(text: string): Parsed<GivenMap> {
   const json = parseJson(text);
   if (json.value === null) return json;
   const map = rawMember(text, MAP_MEMBER);
-  return map === null ? bad(`found no ${MAP_MEMBER}`) : good(map);
+  return map === null ? bad(`found no ${MAP_MEMBER}`) : good({ text: map, ...releasesIn(text) });
+}
+
+function releasesIn(text: string): { readonly mapReleasesText?: string } {
+  const mapReleasesText = rawMember(text, RELEASES_MEMBER);
+  return mapReleasesText === null ? {} : { mapReleasesText };
 }
 
 /** The `error` of a server's error body; other bodies as they are; '' = none. */

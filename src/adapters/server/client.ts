@@ -179,7 +179,7 @@ export class ServerClient implements DeploymentServer {
     if (answer.status !== 200) throw answer.asError('200, or 404 of the server itself');
     const map = parseMapAnswer(answer.text);
     if (map.value === null) throw badAnswer(answer, doing, map.problem);
-    return { kind: 'map', text: map.value };
+    return { kind: 'map', ...map.value };
   }
 
   /** Whoever looks after the device must find why the server was not reached, once for each try (design/faults.md R21). */

@@ -1,20 +1,23 @@
 /**
  * Crash-safe storage of one JSON document in two files, `<name>-a.json` and `<name>-b.json`, each holding one
- * generation. A save writes a temporary file, syncs it, renames it over the OLDER of the two and syncs the
- * directory. The newest acknowledged generation is therefore never touched by any operation of a save: whatever
- * fails or whenever power goes, it is still there, whole, under its own name.
+ * generation. A save writes over the OLDER of the two, in place and synced: no name, no length and no other file
+ * changes with it, so that the medium is asked for one write. The newest acknowledged generation is therefore never
+ * touched by any operation of a save: whatever fails or whenever power goes, it is still there, whole, under its own name.
  *
- * A damaged generation is set aside as `<file>.broken-<sequence>-<generation>` (the last three are kept) and the
- * other one is used. The sequence counts; no clock is trusted for it. Source: design/faults.md R3 to R6,
- * design/libraries.md "State".
+ * Where there is nothing to write over, or too little room, or writing over it failed, the save makes a new file instead: a
+ * temporary one with room to spare, synced, renamed over the older of the two, the directory synced. The same guarantee.
+ *
+ * A generation that does not fit its checksum, be it damaged or the victim of a power cut in the middle of a save, is set
+ * aside as `<file>.broken-<sequence>-<generation>` (the last three are kept) and the other one is used. The sequence
+ * counts; no clock is trusted for it. Source: design/faults.md R3 to R6, design/libraries.md "State".
  *
  * One process at a time writes here (system/lock.ts); inside it, one save at a time.
  */
 import { dirname, join } from 'node:path';
 import { UpdateError } from '../../core/errors.ts';
 import type { LoadResult, Store } from '../../ports/store.ts';
-import { claimedGeneration, decodeRecord, encodeRecord } from './record.ts';
-import { realStoreFiles, type StoreFiles } from './store-files.ts';
+import { claimedGeneration, decodeRecord, encodeRecord, wholeBlocks } from './record.ts';
+import { realStoreFiles, type StoreFile, type StoreFiles } from './store-files.ts';
 
 export interface FileStoreOptions<T> {
   /** `<datastore>/holdpoint`; created (0700) by the first save. */
@@ -34,6 +37,9 @@ type Slot = (typeof SLOTS)[number];
 const KEPT_BROKEN = 3;
 const DEFAULT_MAX_DOCUMENT_BYTES = 8 * 1024 * 1024;
 const MAX_HEADER_BYTES = 512;
+/** Room of a new file beyond what is in it, so that the generations to come fit: a half more, within these limits. */
+const MIN_ROOM_BYTES = 8 * 1024;
+const MAX_ROOM_BYTES = 64 * 1024;
 const NO_SPACE_CODES = new Set(['ENOSPC', 'EDQUOT']);
 /** What reading a damaged file system or a thing that is not our file answers. Others (EMFILE, EACCES) are no verdict on the file. */
 const DAMAGE_CODES = new Set(['EIO', 'EISDIR', 'ELOOP', 'EUCLEAN', 'EBADMSG', 'ENXIO', 'EINVAL']);
@@ -53,6 +59,10 @@ interface Position {
 
 type Reading<T> = Found<T> | { readonly slot: null; readonly generation: number };
 
+function withRoom(length: number): number {
+  return wholeBlocks(length + Math.min(Math.max(length / 2, MIN_ROOM_BYTES), MAX_ROOM_BYTES));
+}
+
 function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error ? String(error.code) : '';
 }
@@ -71,6 +81,11 @@ export class FileStore<T> implements Store<T> {
   #tail: Promise<unknown> = Promise.resolve();
   /** The newest ACKNOWLEDGED (or loaded) generation; undefined = not looked yet. */
   #position: Position | undefined;
+  /**
+   * Whether the newest generation and the names of both are surely on the medium. A process that was killed may have
+   * left either in memory only, and then nothing may be written over that the next power cut would have to fall back to.
+   */
+  #isSettled = false;
   /** Whether the directory's own entry is surely on the medium; somebody else may just have made it. */
   #isDirectoryDurable = false;
 
@@ -146,6 +161,39 @@ export class FileStore<T> implements Store<T> {
     const slot: Slot = from.slot === 'a' ? 'b' : 'a';
     const generation = from.generation + 1;
     const bytes = encodeRecord(generation, body);
+    const path = this.#path(slot);
+    if (!this.#isSettled) await this.#settle(from.slot);
+    if (!this.#isSettled || !(await this.#writeOver(path, bytes))) await this.#writeAnew(path, bytes);
+    this.#position = { slot, generation };
+  }
+
+  async #settle(newest: Slot | null): Promise<void> {
+    if (newest === null) return;
+    try {
+      await this.#files.syncFile(this.#path(newest));
+      await this.#files.syncDirectory(this.#directory);
+      this.#isSettled = true;
+    } catch {
+      // A new file beside what is there is safe all the same; whether it can be made, making it will say.
+    }
+  }
+
+  /** false = not done, and the file is what it was or beyond use: a new one has to take its place. */
+  async #writeOver(path: string, bytes: Uint8Array): Promise<boolean> {
+    try {
+      const file = await this.#files.overwrite(path, bytes.length);
+      if (file === null) return false;
+      await writeWhole(file, bytes, () => {});
+      return true;
+    } catch {
+      // A bad block, a file system that copies on writing and is full: a new file is not a second attempt on this one.
+      return false;
+    }
+  }
+
+  async #writeAnew(path: string, record: Uint8Array): Promise<void> {
+    const bytes = Buffer.alloc(withRoom(record.length), ' ');
+    bytes.set(record);
     const temporary = this.#temporaryPath;
     let doing = 'making the directory';
     try {
@@ -156,28 +204,19 @@ export class FileStore<T> implements Store<T> {
       }
       doing = 'creating the temporary file';
       const file = await this.#files.create(temporary);
-      try {
-        doing = 'writing the temporary file';
-        await file.write(bytes);
-        doing = 'syncing the temporary file';
-        await file.sync();
-      } catch (error) {
-        await file.close().catch(() => undefined);
-        throw error;
-      }
-      doing = 'closing the temporary file';
-      await file.close();
+      await writeWhole(file, bytes, (step) => (doing = `${step} the temporary file`));
       doing = 'renaming the temporary file';
-      await this.#files.rename(temporary, this.#path(slot));
+      this.#isSettled = false;
+      await this.#files.rename(temporary, path);
       doing = 'syncing the directory';
       await this.#files.syncDirectory(this.#directory);
+      this.#isSettled = true;
     } catch (error) {
       // Nothing is tried again here: after a failed fsync the kernel may have dropped the pages it could not write,
       // and a second fsync would report success for data that is not there. The next save starts a new file.
       await this.#files.remove(temporary).catch(() => undefined);
       throw await this.#saveError(doing, error, bytes.length);
     }
-    this.#position = { slot, generation };
   }
 
   async #saveError(doing: string, cause: unknown, neededBytes: number): Promise<UpdateError> {
@@ -212,13 +251,16 @@ export class FileStore<T> implements Store<T> {
       slot: newest?.slot ?? null,
       generation: Math.max(...readings.map((reading) => reading.generation)),
     };
+    // What is believed from here on is acted on: the next power cut must not undo it.
+    this.#isSettled = false;
+    await this.#settle(newest?.slot ?? null);
     return { document: newest?.document ?? null, generation: newest?.generation ?? 0, complaints };
   }
 
   /** One generation; slot null = absent, or damaged and set aside with a complaint. */
   async #read(slot: Slot, complaints: string[]): Promise<Reading<T>> {
     const path = this.#path(slot);
-    const maxBytes = this.#maxDocumentBytes + MAX_HEADER_BYTES;
+    const maxBytes = withRoom(this.#maxDocumentBytes + MAX_HEADER_BYTES);
     let bytes: Uint8Array = new Uint8Array();
     try {
       bytes = await this.#files.read(path, maxBytes);
@@ -234,7 +276,9 @@ export class FileStore<T> implements Store<T> {
           details: { operation: 'reading', 'error-code': code, path },
         });
       }
-      complaints.push(`${path} is damaged: ${textOf(error)}; ${await this.#setAside(path, bytes)}`);
+      complaints.push(
+        `${path} is damaged (a save that a power cut ended leaves the same): ${textOf(error)}; ${await this.#setAside(path, bytes)}`,
+      );
       return { slot: null, generation: claimedGeneration(bytes) ?? 0 };
     }
   }
@@ -273,4 +317,23 @@ export class FileStore<T> implements Store<T> {
       complaints.push(`${this.#temporaryPath} could not be removed: ${textOf(error)}`);
     }
   }
+}
+
+/** `onStep` hears what is being done, in words. The file is closed in every case. */
+async function writeWhole(
+  file: StoreFile,
+  bytes: Uint8Array,
+  onStep: (step: 'writing' | 'syncing' | 'closing') => void,
+): Promise<void> {
+  try {
+    onStep('writing');
+    await file.write(bytes);
+    onStep('syncing');
+    await file.sync();
+  } catch (error) {
+    await file.close().catch(() => undefined);
+    throw error;
+  }
+  onStep('closing');
+  await file.close();
 }

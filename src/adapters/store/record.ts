@@ -3,17 +3,23 @@
  * document. The checksum covers the number of the generation (decimal digits and a newline) and exactly the body
  * bytes: a flipped bit can neither change the document nor make an old generation look like the newest.
  *
- *     {"format":1,"generation":12,"bytes":2048,"sha256":"<64 hex digits>"}\n
- *     {…the document…}
+ *     {"format":2,"generation":12,"bytes":2048,"sha256":"<64 hex digits>"}\n
+ *     {…the document…}\n
+ *     (blanks to the end of the block, then room)
+ *
+ * What follows the body is room for the generations that are written over this one: blanks, or what is left of an
+ * earlier one. Nobody reads it. Format 1, which is still read, ends with the body.
  */
 import { createHash } from 'node:crypto';
 import * as v from 'valibot';
 import { UpdateError } from '../../core/errors.ts';
 
-export const RECORD_FORMAT = 1;
+export const RECORD_FORMAT = 2;
+/** Whole blocks are written, so that the file system need not read first what it is to write. */
+export const BLOCK_BYTES = 4096;
 
 const Header = v.object({
-  format: v.literal(RECORD_FORMAT),
+  format: v.picklist([1, RECORD_FORMAT]),
   generation: v.pipe(v.number(), v.safeInteger(), v.minValue(1)),
   bytes: v.pipe(v.number(), v.safeInteger(), v.minValue(0)),
   sha256: v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/)),
@@ -26,7 +32,7 @@ function checksumOf(generation: number, body: Uint8Array): string {
   return createHash('sha256').update(`${generation}\n`).update(body).digest('hex');
 }
 
-/** `body`: the JSON text of the document. */
+/** Whole blocks. `body`: the JSON text of the document. */
 export function encodeRecord(generation: number, body: Uint8Array): Uint8Array {
   const header = {
     format: RECORD_FORMAT,
@@ -34,7 +40,16 @@ export function encodeRecord(generation: number, body: Uint8Array): Uint8Array {
     bytes: body.length,
     sha256: checksumOf(generation, body),
   };
-  return Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), body]);
+  const start = Buffer.from(`${JSON.stringify(header)}\n`);
+  const bytes = Buffer.alloc(wholeBlocks(start.length + body.length + 1), ' ');
+  start.copy(bytes);
+  bytes.set(body, start.length);
+  bytes[start.length + body.length] = NEWLINE;
+  return bytes;
+}
+
+export function wholeBlocks(length: number): number {
+  return Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES;
 }
 
 function damaged(found: string, expected: string): UpdateError {
@@ -54,8 +69,9 @@ export function decodeRecord(bytes: Uint8Array): { readonly generation: number; 
       issue.expected ?? 'a value in range',
     );
   }
-  const body = bytes.subarray(end + 1);
-  const { generation, bytes: length, sha256: checksum } = header.output;
+  const { format, generation, bytes: length, sha256: checksum } = header.output;
+  const rest = bytes.subarray(end + 1);
+  const body = format === 1 ? rest : rest.subarray(0, length);
   if (body.length !== length) throw damaged(`${body.length} bytes of document`, `${length} bytes`);
   const actual = checksumOf(generation, body);
   if (actual !== checksum) throw damaged(`sha256 ${actual}`, checksum);

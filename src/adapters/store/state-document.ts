@@ -4,7 +4,7 @@
  * (design/faults.md R4). Keys that are not known are passed over: a newer version may have written them.
  */
 import * as v from 'valibot';
-import { MAP_ACTIONS } from '../../core/control/control-map.ts';
+import { MAP_ACTIONS, MAP_POINTS } from '../../core/control/control-map.ts';
 import { HEALTH_VERDICTS } from '../../core/control/health.ts';
 import { DECISION_KINDS } from '../../core/control/journal.ts';
 import { FAILURE_NAMES, UpdateError } from '../../core/errors.ts';
@@ -12,6 +12,7 @@ import { HOLD_POINTS } from '../../core/hold-point.ts';
 import {
   FLOW_STEPS,
   initialState,
+  LINK_TROUBLES,
   NOBODY_HAS_DECIDED,
   NOTHING_INSTALLED,
   RESULTS,
@@ -176,6 +177,7 @@ const visit = v.object({
   refresh: v.picklist(['none', 'first', 'retrying']),
   failedRefreshes: count,
   refreshAtBootMs: v.nullable(time),
+  clockProblem: v.exactOptional(v.nullable(v.string())),
   askedMaps: strings,
 });
 const hold = v.object({
@@ -220,6 +222,9 @@ const controlMap = v.object({
   halfwayBootMs: time,
   expiresBootMs: time,
   isExpired: v.boolean(),
+  releases: v.exactOptional(
+    v.array(v.object({ point: v.picklist(MAP_POINTS), atWallMs: time, isForced: v.boolean() })),
+  ),
 });
 const holdPoint = v.object({
   consent: v.picklist(['none', 'required']),
@@ -262,6 +267,7 @@ const state: v.GenericSchema<unknown, UpdateState> = v.object({
     updatesEnabledByDefault: v.boolean(),
     isServerConfigured: v.boolean(),
     isStandalonePending: v.boolean(),
+    isOfflineCommitAllowed: v.optional(v.boolean(), false),
     retryPollIntervalSeconds: v.number(),
     retryPollCount: v.number(),
   }),
@@ -286,12 +292,30 @@ const state: v.GenericSchema<unknown, UpdateState> = v.object({
     samples: v.array(v.tuple([v.number(), v.number()])),
   }),
   history: v.array(history),
+  setAside: v.optional(
+    v.array(
+      v.object({
+        deploymentId: v.string(),
+        artifactName: v.string(),
+        tries: count,
+        needsPerson: v.boolean(),
+        offersToSkip: count,
+        isRetryWanted: v.boolean(),
+        isToldAgain: v.boolean(),
+        failure,
+        failedWallMs: time,
+        offeredWallMs: time,
+      }),
+    ),
+    [],
+  ),
   lastCheckWallMs: time,
   schedule: v.object({
     isCheckWanted: v.boolean(),
     isInventoryWanted: v.boolean(),
     nextCheckWallMs: time,
     serverStanding: v.picklist(SERVER_STATUSES),
+    linkTrouble: v.optional(v.picklist(LINK_TROUBLES), 'none'),
   }),
   // Of the process that could not store; records of older versions have none.
   isStartUnstored: v.optional(v.boolean(), false),

@@ -7,6 +7,7 @@ import {
   closeSync,
   constants,
   existsSync,
+  fstatSync,
   fsync,
   open as openFile,
   openSync,
@@ -17,7 +18,7 @@ import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 
 export interface StoreFile {
-  /** Appends all of the bytes. */
+  /** All of the bytes, after those written before; the first ones at the start of the file. */
   write(bytes: Uint8Array): Promise<void>;
   /** Resolves when content and length are on the medium. */
   sync(): Promise<void>;
@@ -29,6 +30,11 @@ export interface StoreFiles {
   makeDirectory(path: string): Promise<void>;
   /** Opens for writing, empty, mode 0600; never through a symbolic link. */
   create(path: string): Promise<StoreFile>;
+  /**
+   * Opens a file for writing over what it holds, from its start; its length stays. null = nothing to be written over:
+   * absent, not a regular file, shorter than `bytes`, or known by a second name, which must not change with it.
+   */
+  overwrite(path: string, bytes: number): Promise<StoreFile | null>;
   /** At most `maxBytes + 1` bytes, so that the caller can tell a file that is too long. */
   read(path: string, maxBytes: number): Promise<Uint8Array>;
   rename(from: string, to: string): Promise<void>;
@@ -36,6 +42,8 @@ export interface StoreFiles {
   remove(path: string): Promise<void>;
   /** Names in a directory; a missing directory fails with ENOENT. */
   list(directory: string): Promise<readonly string[]>;
+  /** Resolves when what the file holds at present is on the medium, whoever wrote it. */
+  syncFile(path: string): Promise<void>;
   /** Resolves when creations, renames and removals in it are on the medium. */
   syncDirectory(path: string): Promise<void>;
   /** Bytes this process may still use there. */
@@ -52,14 +60,34 @@ const syncAsync = promisify(fsync);
  * back, which a busy device makes long. What waits for the medium or for the file system's journal is asynchronous;
  * what only looks something up that is in memory, or lets go of it, is not.
  */
-async function syncDirectory(path: string): Promise<void> {
-  const directory = openSync(path, O_RDONLY | O_DIRECTORY);
+async function syncOpened(path: string, flags: number): Promise<void> {
+  const opened = openSync(path, O_RDONLY | flags);
   try {
-    await syncAsync(directory);
+    await syncAsync(opened);
   } finally {
-    closeSync(directory);
+    closeSync(opened);
   }
 }
+
+const syncDirectory = (path: string): Promise<void> => syncOpened(path, O_DIRECTORY);
+
+/** Each write is on the medium, length included, when it resolves (O_DSYNC): one journey instead of two. */
+function syncedFile(file: number): StoreFile {
+  return {
+    async write(bytes) {
+      for (let at = 0; at < bytes.length;) {
+        at += (await writeAsync(file, bytes, at, bytes.length - at)).bytesWritten;
+      }
+    },
+    sync: () => Promise.resolve(),
+    async close() {
+      closeSync(file);
+    },
+  };
+}
+
+/** What is not there, or is a link, a named pipe, a directory. */
+const NO_FILE_CODES = new Set(['ENOENT', 'ELOOP', 'ENXIO', 'EISDIR']);
 
 export const realStoreFiles: StoreFiles = {
   async makeDirectory(path) {
@@ -74,19 +102,22 @@ export const realStoreFiles: StoreFiles = {
   },
 
   async create(path) {
-    const file = await openAsync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_DSYNC, 0o600);
-    return {
-      // Each write is on the medium, length included, when it resolves (O_DSYNC): one journey instead of two.
-      async write(bytes) {
-        for (let at = 0; at < bytes.length;) {
-          at += (await writeAsync(file, bytes, at, bytes.length - at)).bytesWritten;
-        }
-      },
-      sync: () => Promise.resolve(),
-      async close() {
-        closeSync(file);
-      },
-    };
+    return syncedFile(await openAsync(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_DSYNC, 0o600));
+  },
+
+  async overwrite(path, bytes) {
+    let file: number;
+    try {
+      // O_NONBLOCK: as below.
+      file = openSync(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_DSYNC);
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && NO_FILE_CODES.has(String(error.code))) return null;
+      throw error;
+    }
+    const facts = fstatSync(file);
+    if (facts.isFile() && facts.nlink === 1 && facts.size >= bytes) return syncedFile(file);
+    closeSync(file);
+    return null;
   },
 
   async read(path, maxBytes) {
@@ -110,6 +141,7 @@ export const realStoreFiles: StoreFiles = {
   rename,
   remove: (path) => rm(path, { recursive: true, force: true }),
   list: (directory) => readdir(directory),
+  syncFile: (path) => syncOpened(path, O_NOFOLLOW | O_NONBLOCK),
   syncDirectory,
 
   async freeBytes(directory) {

@@ -2,13 +2,17 @@
 import { readFileSync } from 'node:fs';
 import { UpdateError } from '../../core/errors.ts';
 import type { Clock } from '../../ports/clock.ts';
+import type { Log } from '../../ports/log.ts';
 import type { System } from '../../ports/system.ts';
 import { readDeviceType } from './device-type.ts';
 import { rebootHost } from './reboot.ts';
+import { RememberedDeviceType } from './remembered-device-type.ts';
 
 export interface HostOptions {
   readonly clock: Clock;
   readonly deviceTypePath: string;
+  /** Where what it said last is kept; absent = nowhere. */
+  readonly deviceTypeMemory?: { readonly path: string; readonly log: Log };
   /** `RebootCommand`; null = the init system, else `reboot`. */
   readonly rebootCommand: readonly string[] | null;
   /** Default /proc/sys/kernel/random/boot_id. */
@@ -21,11 +25,15 @@ const BOOT_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
 
 export class Host implements System {
   readonly #options: HostOptions;
+  readonly #readDeviceType: () => Promise<string>;
   /** It cannot change while this process lives. */
   #bootId: string | undefined;
 
   constructor(options: HostOptions) {
     this.#options = options;
+    const { deviceTypePath: path, deviceTypeMemory: memory } = options;
+    const remembered = memory && new RememberedDeviceType({ path, memoryPath: memory.path, log: memory.log });
+    this.#readDeviceType = () => remembered?.read() ?? readDeviceType(path);
   }
 
   /** Throws (kind `internal`) when the kernel does not say: guessing here would repeat or skip a reboot. */
@@ -35,7 +43,7 @@ export class Host implements System {
   }
 
   deviceType(): Promise<string> {
-    return readDeviceType(this.#options.deviceTypePath);
+    return this.#readDeviceType();
   }
 
   reboot(signal: AbortSignal, options: { readonly isPowerOff?: boolean } = {}): Promise<never> {

@@ -2,15 +2,15 @@
  * Runs one child process in a process group of its own, with a time limit, a way to stop it, and bounded
  * output. Knows nothing of scripts, modules or their exit codes.
  *
- * Rules: a timeout, an abort and `stop()` send SIGTERM to the whole group, and SIGKILL to the whole group when
- * something of it is left after the grace period. After a normal end the rest of the group is left alone, as
- * Mender does: a script may start a daemon. The end is reported when the child has exited, even while others
- * hold its pipes open; what they write later is lost. A process that has left the group (setsid) cannot be
- * killed by us, and cannot delay us either.
+ * Rules: a timeout, an abort and `stop()` send SIGTERM to everything that came of the child, also to who left its group
+ * (run-processes.ts), and SIGKILL to whatever is left after the grace period. After a normal end the rest
+ * is left alone, as Mender does: a script may start a daemon. The end is reported when the child has exited, even while
+ * others hold its pipes open; what they write later is lost.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { closeSync } from 'node:fs';
-import { access, readdir, readFile } from 'node:fs/promises';
+import { access } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Subscription } from 'rxjs';
@@ -19,6 +19,8 @@ import type { Clock } from '../../ports/clock.ts';
 import { closeOutputPipes, openOutputPipes, type OutputPipe } from './output-pipe.ts';
 import type { OutputSink } from './process-output.ts';
 import { isRunnable } from './program-format.ts';
+import type { RunLedger } from './run-ledger.ts';
+import { Run, RUN_VARIABLE } from './run-processes.ts';
 
 export { headSink, lineSink, tailSink } from './process-output.ts';
 export type { HeadSink, LineSinkOptions, OutputSink, TailSink } from './process-output.ts';
@@ -36,8 +38,8 @@ const UNKILLABLE_MS = 10_000;
 /** After the exit: no output for this long, or this long in all, ends the reading of its pipes. */
 const DRAIN_QUIET_MS = 50;
 const DRAIN_TOTAL_MS = 1000;
-/** Each look at a group reads all of /proc. */
-const LONGEST_GROUP_POLL_MS = 200;
+/** Each look at a run reads all of /proc. */
+const LONGEST_RUN_POLL_MS = 200;
 /** Another thread's fork may hold a freshly written program open for writing for an instant. */
 const BUSY_RETRIES = 5;
 
@@ -47,7 +49,7 @@ export interface ProcessRequest {
   readonly args: readonly string[];
   /** Default: ours. */
   readonly cwd?: string;
-  /** Default: ours, unchanged. */
+  /** Default: ours; the number of the run is added (HOLDPOINT_RUN). */
   readonly env?: NodeJS.ProcessEnv;
   /** null = no limit. */
   readonly timeoutMs: number | null;
@@ -59,6 +61,8 @@ export interface ProcessRequest {
   readonly stderr?: OutputSink;
   /** Kind of the error when the program cannot be started. */
   readonly errorKind: ErrorKind;
+  /** Where it is noted while it runs; absent = nowhere: it may go on when we are killed. */
+  readonly ledger?: Pick<RunLedger, 'begin' | 'end'>;
 }
 
 /** What made the process end: its own doing, or ours. */
@@ -77,8 +81,10 @@ export interface RunningProcess {
   readonly exited: Promise<ProcessEnd>;
   /** As `exited`, and all output has been delivered, and a group we killed is gone. Never rejects. */
   readonly ended: Promise<ProcessEnd>;
-  /** Ends the process group as a timeout would. Harmless after the end. */
+  /** Ends all of it as a timeout would. Harmless after the end. */
   stop(): void;
+  /** Ends what the child left behind, at once, by SIGKILL. Resolves with whether there was something. */
+  endRest(): Promise<boolean>;
 }
 
 /**
@@ -127,25 +133,6 @@ export async function abortsSoon(signal: AbortSignal, withinMs = 300): Promise<b
   return signal.aborted;
 }
 
-/** Whether anything alive (not merely waiting to be reaped) is left in a process group. */
-export async function isGroupAlive(groupId: number): Promise<boolean> {
-  try {
-    process.kill(-groupId, 0);
-  } catch (error) {
-    return codeOf(error) === 'EPERM';
-  }
-  const entries = await readdir('/proc').catch(() => null);
-  if (!entries) return true;
-  for (const entry of entries) {
-    if (!/^[0-9]+$/.test(entry)) continue;
-    const stat = await readFile(`/proc/${entry}/stat`, 'latin1').catch(() => '');
-    // The name in parentheses may hold anything; the fields after it are: state, parent, group.
-    const [state, , group] = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    if (Number(group) === groupId && state !== 'Z' && state !== 'X') return true;
-  }
-  return false;
-}
-
 interface Pipes {
   readonly made: readonly OutputPipe[];
   readonly out: OutputPipe | undefined;
@@ -170,10 +157,12 @@ async function openPipes(request: ProcessRequest): Promise<Pipes> {
 
 async function spawnWith(request: ProcessRequest, pipes: Pipes): Promise<RunningProcess> {
   let child: ChildProcess;
+  const id = randomBytes(16).toString('hex');
+  request.ledger?.begin(id, request.command);
   try {
     child = spawn(request.command, request.args, {
       cwd: request.cwd,
-      env: request.env,
+      env: { ...(request.env ?? process.env), [RUN_VARIABLE]: id },
       detached: true,
       stdio: [
         'ignore',
@@ -182,6 +171,7 @@ async function spawnWith(request: ProcessRequest, pipes: Pipes): Promise<Running
       ],
     });
   } catch (error) {
+    request.ledger?.end(id);
     closeOutputPipes(pipes.made);
     throw error;
   }
@@ -201,22 +191,25 @@ async function spawnWith(request: ProcessRequest, pipes: Pipes): Promise<Running
       child.once('error', reject);
     });
   } catch (error) {
+    request.ledger?.end(id);
     for (const reader of readers) reader.destroy();
     throw error;
   }
   child.on('error', () => {});
-  return supervise(request, child.pid!, exit, readers);
+  return supervise(request, child.pid!, new Run(id, child.pid!), exit, readers);
 }
 
 function supervise(
   request: ProcessRequest,
   pid: number,
+  run: Run,
   exit: Promise<{ code: number | null; signal: NodeJS.Signals | null }>,
   readers: readonly Drain[],
 ): RunningProcess {
   const { clock, signal } = request;
   let reason: EndReason = 'itself';
   let hasExited = false;
+  let isKilling = false;
   let timer: Subscription | undefined;
   let giveUp: () => void = () => {};
   const givenUp = new Promise<{ code: null; signal: null }>((resolve) => {
@@ -227,12 +220,13 @@ function supervise(
     if (hasExited || reason !== 'itself') return;
     reason = why;
     timer?.unsubscribe();
-    killGroup(pid, 'SIGTERM');
+    void run.signal('SIGTERM');
     const graceMs = request.graceMs ?? DEFAULT_GRACE_MS;
     timer = clock
       .timer(why === 'abort' ? Math.min(graceMs, LONGEST_ABORT_GRACE_MS) : graceMs)
       .subscribe(() => {
-        killGroup(pid, 'SIGKILL');
+        void run.signal('SIGKILL');
+        isKilling = true;
         timer = clock.timer(UNKILLABLE_MS).subscribe(giveUp);
       });
   }
@@ -251,27 +245,34 @@ function supervise(
   });
   const ended = exited.then(async (end) => {
     // The grace period goes on for the rest of the group; its timer still holds the SIGKILL.
-    if (end.reason !== 'itself') await groupGone(pid, () => timer?.closed ?? true);
+    if (end.reason !== 'itself') {
+      await runGone(
+        run,
+        () => timer?.closed ?? true,
+        () => isKilling,
+      );
+    }
     timer?.unsubscribe();
+    request.ledger?.end(run.id);
     await drainAll(readers);
     return end;
   });
-  return { pid, exited, ended, stop: () => terminate('stop') };
+  return {
+    pid,
+    exited,
+    ended,
+    stop: () => terminate('stop'),
+    endRest: async () => (await run.signal('SIGKILL')) > 0,
+  };
 }
 
-function killGroup(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pid, signal);
-  } catch {
-    // ESRCH: nobody left.
-  }
-}
-
-/** Resolves when the group is empty, or when every timer has run out: nothing can be done about the rest. */
-async function groupGone(pid: number, isOver: () => boolean): Promise<void> {
-  for (let pauseMs = 5; await isGroupAlive(pid); pauseMs = Math.min(pauseMs * 2, LONGEST_GROUP_POLL_MS)) {
+/** Resolves when nothing of the run is left, or when every timer has run out: nothing can be done about the rest. */
+async function runGone(run: Run, isOver: () => boolean, isKilling: () => boolean): Promise<void> {
+  for (let pauseMs = 5; await run.isAlive(); pauseMs = Math.min(pauseMs * 2, LONGEST_RUN_POLL_MS)) {
     if (isOver()) return;
     await sleep(pauseMs);
+    // What was forked while we were looking.
+    if (isKilling()) await run.signal('SIGKILL');
   }
 }
 

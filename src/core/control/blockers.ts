@@ -5,6 +5,7 @@ import type { UnmetCondition } from './condition.ts';
 import type { PooledMap } from './control-map.ts';
 import type { HealthReport, HealthSettings } from './health.ts';
 import type { Hold } from './hold.ts';
+import { releaseOf } from './map-release.ts';
 import type { ActiveSnooze } from './snooze.ts';
 
 /**
@@ -97,20 +98,46 @@ export function holdBlocking(hold: Hold, leftMs: number | null): Blocking {
   };
 }
 
-export function mapBlocking(map: PooledMap, key: string, now: Now, point: string): Blocking {
+export function mapBlocking(
+  map: PooledMap,
+  key: string,
+  facts: { readonly now: Now; readonly point: string; readonly clockProblem: string },
+): Blocking {
+  const { now, point, clockProblem } = facts;
+  const blocker = {
+    id: `map:${key}`,
+    kind: 'map',
+    owner: map.origin === 'server' ? 'server' : `uid:${map.uid}`,
+    sinceWallMs: map.setWallMs,
+  };
+  const details = { 'map-id': map.id, priority: map.priority, origin: map.origin };
+  const release = releaseOf(map.releases, point);
+  if (release !== null) {
+    const { atWallMs } = release;
+    const isBelieved = clockProblem === '';
+    return {
+      blocker: {
+        ...blocker,
+        reasonCode: isBelieved ? 'paused-until-release' : 'clock-not-trusted',
+        details: {
+          ...details,
+          'release-at-usec': atWallMs * 1000,
+          ...(!isBelieved && { 'clock-problem': clockProblem }),
+        },
+      },
+      end: isBelieved ? { inMs: Math.max(0, atWallMs - now.wallMs), leadsTo: 'continue' } : null,
+    };
+  }
   const rule = Object.entries(map.states).find(([name]) => name === point)?.[1];
-  const leadsTo = rule?.onMapExpire === 'fail' ? 'fail' : 'continue';
   return {
-    blocker: {
-      id: `map:${key}`,
-      kind: 'map',
-      owner: map.origin === 'server' ? 'server' : `uid:${map.uid}`,
-      reasonCode: 'paused-by-map',
-      sinceWallMs: map.setWallMs,
-      details: { 'map-id': map.id, priority: map.priority, origin: map.origin },
-    },
+    blocker: { ...blocker, reasonCode: 'paused-by-map', details },
     // An expired map never pauses: `on_map_expire` knows no such word.
-    end: { inMs: Math.max(0, map.expiresBootMs - now.bootMs), leadsTo },
+    end: Number.isFinite(map.expiresBootMs)
+      ? {
+          inMs: Math.max(0, map.expiresBootMs - now.bootMs),
+          leadsTo: rule?.onMapExpire === 'fail' ? 'fail' : 'continue',
+        }
+      : null,
   };
 }
 

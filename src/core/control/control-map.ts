@@ -1,5 +1,6 @@
 import type { HoldPoint } from '../hold-point.ts';
 import { quoted } from '../printable.ts';
+import type { MapRelease } from './map-release.ts';
 import { isBlank, scanJson, type JsonMember, type JsonScan, type JsonValue } from './json-value.ts';
 
 /**
@@ -44,6 +45,8 @@ export interface PooledMap extends ControlMap {
   readonly halfwayBootMs: number;
   readonly expiresBootMs: number;
   readonly isExpired: boolean;
+  /** Points it lets go at a time the server has named; they do not expire before. Absent = none. */
+  readonly releases?: readonly MapRelease[];
 }
 
 export interface InvalidMap {

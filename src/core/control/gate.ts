@@ -19,7 +19,16 @@ import {
 import type { UnmetCondition } from './condition.ts';
 import type { HealthReport, HealthSettings } from './health.ts';
 import { expireHolds, remainingMs, type Hold } from './hold.ts';
-import { expireMaps, mapKey, opinionsOf, type MapPool } from './map-pool.ts';
+import {
+  expireMaps,
+  expiriesIn,
+  mapKey,
+  opinionsOf,
+  reasonsOfReleases,
+  releasesIn,
+  type MapPool,
+} from './map-pool.ts';
+import type { ReleaseClock } from './map-release.ts';
 import { MAP_POINTS, type MapPoint } from './control-map.ts';
 import { searchByPriority, type Opinion } from './priority-search.ts';
 import type { ActiveSnooze } from './snooze.ts';
@@ -50,6 +59,8 @@ export interface GateSituation {
   readonly rebootByHandUid: number | null;
   /** Attempts so far to refresh the server's control map, none of which has succeeded; 0 = not needed. */
   readonly failedRefreshes: number;
+  /** Why releases at a time do not go by the wall clock; '' = they do. */
+  readonly clockProblem: string;
   /** Waiting time used up at this point, milliseconds; and the part of it that was snoozed. */
   readonly waitedMs: number;
   readonly snoozedMs: number;
@@ -192,9 +203,10 @@ function askMapsAndHolds(situation: GateSituation, isOverridden: boolean): Contr
       (hold.deploymentId === '' || hold.deploymentId === situation.deploymentId),
   );
   const mapOpinions: readonly Opinion<Asked>[] = isMapPoint(point)
-    ? opinionsOf(situation.maps, point).map(({ priority, value, from }) => {
+    ? opinionsOf(situation.maps, point, clockOf(situation)).map(({ priority, value, from }) => {
         const key = mapKey(from);
-        return { priority, value, from: { kind: 'map', key, blocking: mapBlocking(from, key, now, point) } };
+        const blocking = mapBlocking(from, key, { now, point, clockProblem: situation.clockProblem });
+        return { priority, value, from: { kind: 'map', key, blocking } };
       })
     : [];
   const opinions: readonly Opinion<Asked>[] = [
@@ -226,6 +238,10 @@ function askMapsAndHolds(situation: GateSituation, isOverridden: boolean): Contr
           )
       : [];
   return { fail, blocking, isForced, askedMaps };
+}
+
+function clockOf({ now, clockProblem }: GateSituation): ReleaseClock {
+  return { wallMs: now.wallMs, problem: clockProblem };
 }
 
 function holdSays(hold: Hold): Opinion<Hold>['value'] {
@@ -281,6 +297,7 @@ function reasonsToPass(
       .filter(({ point, digest }) => point === situation.point && digest === situation.digest)
       .map(({ kind, uid }) => `${kind}-uid-${uid}`),
     ...(isForced ? ['map-force-continue'] : []),
+    ...reasonsOfReleases(situation.maps, situation.point, clockOf(situation)),
   ];
   return reasons.length === 0 ? ['nothing-blocks'] : reasons;
 }
@@ -332,7 +349,8 @@ function changesByTime(situation: GateSituation, blocking: readonly Blocking[]):
   const inMs = [
     ...blocking.flatMap(({ end }) => end?.inMs ?? []),
     ...(settings.ceilingSeconds === 0 ? [] : [settings.ceilingSeconds * 1000 - waitedMs]),
-    ...maps.flatMap(({ isExpired, expiresBootMs }) => (isExpired ? [] : [expiresBootMs - now.bootMs])),
+    ...expiriesIn(maps, now.bootMs),
+    ...releasesIn(maps, point, clockOf(situation)),
     ...holds.flatMap((hold) => remainingMs(hold, context, now.bootMs) ?? []),
   ];
   return [...new Set(inMs.map((ms) => Math.max(0, ms)))].sort((one, other) => one - other);

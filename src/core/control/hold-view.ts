@@ -2,6 +2,7 @@ import type { Details } from '../errors.ts';
 import type { HoldPoint } from '../hold-point.ts';
 import type { MapPool } from './map-pool.ts';
 import { mapKey } from './map-pool.ts';
+import { releasesMember } from './map-release.ts';
 import { remainingMs, type Hold, type HoldContext } from './hold.ts';
 import type { Now } from './blockers.ts';
 
@@ -75,6 +76,7 @@ export function holdViews(
           'map-id': map.id,
           origin: map.origin,
           states: JSON.stringify(map.states),
+          ...(map.releases && { releases: JSON.stringify(releasesMember(map.releases).releases) }),
           ...(map.isExpired && { expired: true }),
         },
       };

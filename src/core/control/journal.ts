@@ -18,6 +18,7 @@ export const DECISION_KINDS = [
   'hold-released-by-other',
   'updates-enabled',
   'updates-disabled',
+  'retry',
 ] as const;
 export type DecisionKind = (typeof DECISION_KINDS)[number];
 
@@ -37,7 +38,7 @@ export interface DecisionEntry {
   readonly point: HoldPoint | '';
   /** Of a postponement; else 0. */
   readonly seconds: number;
-  /** What the person said: comment or reason; or the id of the hold. */
+  /** What the person said: comment or reason; or the id of the hold or of the deployment. */
   readonly comment: string;
 }
 

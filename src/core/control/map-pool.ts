@@ -5,6 +5,7 @@ import {
   type MapRule,
   type PooledMap,
 } from './control-map.ts';
+import { releaseOf, standingOf, type MapRelease, type ReleaseClock } from './map-release.ts';
 import type { Opinion } from './priority-search.ts';
 
 /**
@@ -24,6 +25,8 @@ export interface InsertFacts {
   readonly nowBootMs: number;
   /** 0 = expires at once. */
   readonly lifetimeMs: number;
+  /** Announced beside it. */
+  readonly releases?: readonly MapRelease[];
 }
 
 /** Unique in a pool: an id may have one map for each priority. */
@@ -37,13 +40,14 @@ export function mapKey(map: ControlMap): string {
  * (section 6). null = not inserted, the pool has MAX_MAPS others already; the one it would have replaced stays.
  */
 export function insertMap(pool: MapPool, map: ControlMap, facts: InsertFacts): MapPool | null {
-  const { origin, uid, nowWallMs, nowBootMs, lifetimeMs } = facts;
+  const { origin, uid, nowWallMs, nowBootMs, lifetimeMs, releases = [] } = facts;
   const others = origin === 'server' ? deleteMapsOf(pool, map.id) : deleteMap(pool, map.id, map.priority);
   if (origin === 'local' && Object.keys(map.states).length === 0) return others;
   if (others.length >= MAX_MAPS) return null;
   const { id, priority, states } = map;
   const times = timesOf(nowBootMs, lifetimeMs);
-  return [...others, { id, priority, states, origin, uid, setWallMs: nowWallMs, ...times, isExpired: false }];
+  const fresh = { id, priority, states, origin, uid, setWallMs: nowWallMs, ...times, isExpired: false };
+  return [...others, releases.length === 0 ? fresh : { ...fresh, releases }];
 }
 
 /** Removes one map, active or expired. */
@@ -92,12 +96,63 @@ export function nextHalfwayBootMs(pool: MapPool, id: string | null): number | nu
   return earliest(asked.map(({ halfwayBootMs }) => halfwayBootMs));
 }
 
-/** What every map that has the point says about it, in the order of the pool. Source: section 4. */
-export function opinionsOf(pool: MapPool, point: MapPoint): Opinion<PooledMap>[] {
-  return pool.flatMap((map) => {
+/**
+ * While the server's map cannot be refreshed it is not judged by its expiry: whoever is out of reach for an hour goes on
+ * waiting, until the attempts or the point's ceiling are used up. Not for storing. Source: spec/update-control.md
+ * section 5 (nothing is asked of the maps before a refresh has succeeded), design/stories.md 12.
+ */
+export function unexpiring(pool: MapPool, deploymentId: string): MapPool {
+  return pool.map((map) =>
+    map.origin === 'server' && map.id === deploymentId
+      ? { ...map, isExpired: false, expiresBootMs: Infinity }
+      : map,
+  );
+}
+
+/** Milliseconds until each of the active ones expires. */
+export function expiriesIn(pool: MapPool, nowBootMs: number): readonly number[] {
+  return active(pool)
+    .map(({ expiresBootMs }) => expiresBootMs - nowBootMs)
+    .filter(Number.isFinite);
+}
+
+/** Whether one of the maps will let go of the point, or has, at a time the server has named. */
+export function hasReleaseAt(pool: MapPool, point: MapPoint): boolean {
+  return pool.some((map) => releaseOf(map.releases, point) !== null);
+}
+
+/** Milliseconds until maps let go of the point; none of those that have, or while the clock is not believed. */
+export function releasesIn(pool: MapPool, point: string, clock: ReleaseClock): readonly number[] {
+  if (clock.problem !== '') return [];
+  return pool.flatMap(({ releases }) => {
+    const inMs = (releaseOf(releases, point)?.atWallMs ?? 0) - clock.wallMs;
+    return inMs > 0 ? [inMs] : [];
+  });
+}
+
+/** That a map has let go of the point, at the time the server had named: for the record of the passage. */
+export function reasonsOfReleases(pool: MapPool, point: string, clock: ReleaseClock): readonly string[] {
+  return pool.some(({ releases }) => standingOf(releaseOf(releases, point), clock) === 'passed')
+    ? ['released-by-map']
+    : [];
+}
+
+/**
+ * What every map that has the point says about it, in the order of the pool. Source: section 4. A release that has come
+ * replaces what the map said; one that is to come replaces its expiry, for the time is the end of it.
+ */
+export function opinionsOf(pool: MapPool, point: MapPoint, clock: ReleaseClock): Opinion<PooledMap>[] {
+  return pool.flatMap((map): Opinion<PooledMap>[] => {
+    const release = releaseOf(map.releases, point);
+    const standing = standingOf(release, clock);
+    if (standing === 'passed') {
+      return release?.isForced === true
+        ? [{ priority: map.priority, value: 'force_continue', from: map }]
+        : [];
+    }
     const rule = map.states[point];
     if (!rule) return [];
-    const value = map.isExpired ? rule.onMapExpire : rule.action;
+    const value = map.isExpired && standing === 'none' ? rule.onMapExpire : rule.action;
     return [{ priority: map.priority, value, from: map }];
   });
 }

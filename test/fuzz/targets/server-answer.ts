@@ -1,4 +1,6 @@
 /** What a server answers: offers, maps, errors. */
+import { MAP_POINTS } from '../../../src/core/control/control-map.ts';
+import { parseReleases, releasesMember } from '../../../src/core/control/map-release.ts';
 import { errorText, isServersOwn, parseMapAnswer, parseOffer } from '../../../src/adapters/server/answers.ts';
 import { demand, type FuzzTarget } from '../target.ts';
 
@@ -12,6 +14,13 @@ const OFFER = {
   update_control_map: { id: 'w81s4fae-7dec-11d0-a765-00a0c91e6bf6', priority: 0, states: {} },
 };
 
+const WITH_RELEASE = {
+  ...OFFER,
+  holdpoint: {
+    releases: [{ point: 'ArtifactCommit_Enter', release_at: '2031-02-03T04:05:06.000Z', force: true }],
+  },
+};
+
 export const target: FuzzTarget = {
   maxBytes: 32 * 1024,
   isJson: true,
@@ -21,6 +30,9 @@ export const target: FuzzTarget = {
     'source',
     'uri',
     'update_control_map',
+    'holdpoint',
+    'releases',
+    'release_at',
     'null',
     'error',
     'http://',
@@ -28,9 +40,13 @@ export const target: FuzzTarget = {
     '\\u0075',
   ],
   seeds: () =>
-    [OFFER, { ...OFFER, update_control_map: null }, { error: 'device unknown', request_id: '1' }, {}].map(
-      (one) => Buffer.from(JSON.stringify(one)),
-    ),
+    [
+      OFFER,
+      { ...OFFER, update_control_map: null },
+      WITH_RELEASE,
+      { error: 'device unknown', request_id: '1' },
+      {},
+    ].map((one) => Buffer.from(JSON.stringify(one))),
   run(input) {
     const text = Buffer.from(input).toString('utf8');
     const offer = parseOffer(text);
@@ -43,7 +59,15 @@ export const target: FuzzTarget = {
       demand(offer.problem !== '' && !offer.problem.includes('\n'), () => 'refused without a reason');
     }
     const map = parseMapAnswer(text);
-    if (map.value !== null) sameAsJson(text, map.value);
+    if (map.value !== null) {
+      sameAsJson(text, map.value.text);
+      const releases = parseReleases(map.value.mapReleasesText ?? null);
+      if (!('kind' in releases)) {
+        demand(releases.length <= MAP_POINTS.length, () => 'more releases than points');
+        const again = parseReleases(JSON.stringify(releasesMember(releases)));
+        demand(JSON.stringify(again) === JSON.stringify(releases), () => 'releases that change when written');
+      }
+    }
     demand(typeof errorText(text) === 'string', () => 'an error that is no text');
     isServersOwn({ text, isWebPage: false });
   },

@@ -260,6 +260,35 @@ describe('holdpoint hold with a command', () => {
     }));
 });
 
+describe('holdpoint holds', () => {
+  it('says to a person that there are none, and nothing to a program', () =>
+    withService({}, async (service) => {
+      const program = await builtCommand();
+      for (const [args, words] of [
+        [['holds'], 'Nobody holds updates.'],
+        [['map', 'list'], 'There is no control map.'],
+      ] as const) {
+        const shown = spawnSync(
+          '/usr/bin/python3',
+          [
+            '-c',
+            'import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)',
+            process.execPath,
+            program,
+            ...args,
+          ],
+          {
+            env: { ...service.device.environment, ...onBus(service), TERM: 'xterm' },
+            encoding: 'utf8',
+            timeout: 30_000,
+          },
+        );
+        expect(shown).toMatchObject({ status: 0, stdout: `${words}\r\n` });
+        expect(await run(service, ...args)).toMatchObject({ status: 0, stdout: '', stderr: '' });
+      }
+    }));
+});
+
 describe('holdpoint hold for a time', () => {
   it('prints the id alone, makes the update wait, and ends by itself', () =>
     withService({}, async (service) => {

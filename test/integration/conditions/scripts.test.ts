@@ -85,7 +85,7 @@ describe('condition scripts', () => {
       String(environment!.details['reason'])
         .split(' ')
         .filter((name) => !['PWD', 'OLDPWD', '_', 'SHLVL'].includes(name)),
-    ).toEqual(['HOLDPOINT_POINT', 'PATH']);
+    ).toEqual(['HOLDPOINT_POINT', 'HOLDPOINT_RUN', 'PATH']);
     expect(point).toMatchObject({
       id: 'script:20-point',
       kind: 'script',

@@ -39,6 +39,7 @@ const NEEDED: Readonly<Record<string, string | null>> = {
   [`${MAIN}.SetUpdatesEnabled`]: 'enable',
   [`${MAIN}.CheckForUpdate`]: 'check',
   [`${MAIN}.SendInventory`]: 'check',
+  [`${MAIN}.RetryUpdate`]: 'check',
   [`${MAIN}.CanDo`]: null,
   [`${MAIN}.Holds.Hold`]: 'hold',
   [`${MAIN}.Holds.AddHold`]: 'hold',
@@ -197,12 +198,13 @@ describe('every method, with polkit', () => {
     const service = await bench().serve();
     service.context = { ...CALM_CONTEXT, hold: ownHold(OTHER.uid) };
     bench().polkit.freeze();
+    const [other, member] = [await bench().client(OTHER), await bench().client(MEMBER)];
     const started = performance.now();
-    const refused = outcomesFor(await bench().client(OTHER));
-    const member = await bench().client(MEMBER);
+    let isOver = false;
+    const refused = outcomesFor(other).finally(() => (isOver = true));
     const granted = await member.call({ interface: MAIN, member: 'Continue', args: "('ticket',)" });
     expect(granted.error).toBe('');
-    expect(performance.now() - started).toBeLessThan(4_000);
+    expect(isOver).toBe(false);
     expect(service.effects.splice(0).map(({ uid }) => uid)).toContain(MEMBER.uid);
     const outcomes = await refused;
     expect(performance.now() - started).toBeGreaterThan(4_500);

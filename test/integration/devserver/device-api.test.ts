@@ -449,8 +449,7 @@ describe('control maps', () => {
     for (const answer of [await device.map(id), await device.next()]) {
       expect(answer.json.update_control_map.states.ArtifactCommit_Enter).toEqual(rule);
       expect(answer.json.holdpoint).toEqual({
-        release_at: at,
-        release_points: ['ArtifactCommit_Enter'],
+        releases: [{ point: 'ArtifactCommit_Enter', release_at: at, force: false }],
       });
     }
     await expect

@@ -137,7 +137,7 @@ describe('the page', () => {
     await page.click('article button[data-action=release-at]');
     await shows('#deployments', /before committing: everybody is released at .*2\/3\/31/);
     const wanted = await page.evaluate<string>("new Date('2031-02-03T04:05:06').toISOString()");
-    expect((await device.map(id)).json.holdpoint.release_at).toBe(wanted);
+    expect((await device.map(id)).json.holdpoint.releases[0].release_at).toBe(wanted);
     expect((await device.map(id)).json.update_control_map.states.ArtifactCommit_Enter.action).toBe('pause');
   });
 

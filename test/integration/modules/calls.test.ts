@@ -214,6 +214,22 @@ describe('a call', () => {
     });
   });
 
+  it('that gives a reason on standard error is quoted, the last one, and only in that form', async () => {
+    await bench.module(
+      'probe',
+      [
+        'echo "holdpoint-reason: first: not this" >&2',
+        'echo "holdpoint-reason: slot-gone: /dev/sdz3 is\\tnot there" >&2',
+        'echo "holdpoint-reason: Not A Code: x" >&2',
+        'echo "holdpoint-reason: stdout: neither"; exit 3',
+      ].join('\n'),
+    );
+    expect(await failure(bench.modules.run('probe', 'ArtifactInstall', never))).toMatchObject({
+      message: expect.stringMatching(/ArtifactInstall: exit status 3: \/dev\/sdz3 is.*not there$/),
+      details: { action: 'ArtifactInstall', 'exit-status': 3, code: 'slot-gone' },
+    });
+  });
+
   it('that dies of a signal names it', async () => {
     await bench.module('probe', 'kill -SEGV $$');
     expect(await failure(bench.modules.run('probe', 'ArtifactCommit', never))).toMatchObject({

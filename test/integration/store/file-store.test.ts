@@ -1,9 +1,22 @@
 import { execFileSync } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import {
+  link,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  stat,
+  symlink,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { FileStore } from '../../../src/adapters/store/file-store.ts';
+import { decodeRecord } from '../../../src/adapters/store/record.ts';
 import { realStoreFiles, type StoreFiles } from '../../../src/adapters/store/store-files.ts';
 import { UpdateError } from '../../../src/core/errors.ts';
 import { FaultyFiles } from '../../support/faulty-files.ts';
@@ -28,6 +41,13 @@ function open(files: StoreFiles = realStoreFiles): FileStore<TestDocument> {
 async function saveAll(...counts: readonly number[]): Promise<void> {
   const store = open();
   for (const count of counts) await store.save(testDocument(count));
+}
+
+/** A file as versions before format 2 wrote it: nothing but header and document. */
+function firstFormat(generation: number, document: TestDocument): string {
+  const body = JSON.stringify(document);
+  const sha256 = createHash('sha256').update(`${generation}\n${body}`).digest('hex');
+  return `${JSON.stringify({ format: 1, generation, bytes: body.length, sha256 })}\n${body}`;
 }
 
 async function names(): Promise<string[]> {
@@ -76,6 +96,34 @@ describe('a file store', () => {
     expect((await open().load()).document?.count).toBe(1);
   });
 
+  it('reads what earlier versions stored, and goes on from there', async () => {
+    await mkdir(directory, { recursive: true });
+    await writeFile(join(directory, 'state-a.json'), firstFormat(7, testDocument(7)));
+    await writeFile(join(directory, 'state-b.json'), firstFormat(8, testDocument(8)));
+    const store = open();
+    expect(await store.load()).toEqual({ document: testDocument(8), generation: 8, complaints: [] });
+    for (const count of [9, 10, 11]) {
+      await store.save(testDocument(count));
+      expect(await open().load()).toEqual({
+        document: testDocument(count),
+        generation: count,
+        complaints: [],
+      });
+    }
+    expect(await names()).toEqual(['state-a.json', 'state-b.json']);
+  });
+
+  it('does not change a copy that shares the file with it', async () => {
+    await saveAll(1, 2, 3);
+    for (const slot of ['a', 'b']) {
+      await link(join(directory, `state-${slot}.json`), join(directory, `copy-${slot}.json`));
+    }
+    await saveAll(4, 5, 6);
+    expect(decodeRecord(await readFile(join(directory, 'copy-a.json'))).value).toEqual(testDocument(3));
+    expect(decodeRecord(await readFile(join(directory, 'copy-b.json'))).value).toEqual(testDocument(2));
+    expect((await open().load()).document?.count).toBe(6);
+  });
+
   it('goes on counting when it saves without having loaded', async () => {
     await saveAll(1, 2, 3);
     await open().save(testDocument(4));
@@ -113,18 +161,19 @@ describe('damage', () => {
   const damages: Readonly<Record<string, (path: string) => Promise<void>>> = {
     'is empty': (path) => truncate(path, 0),
     'was cut in its header': (path) => truncate(path, 20),
-    'was cut in its document': async (path) => truncate(path, (await stat(path)).size - 1),
+    'was cut in its document': async (path) => truncate(path, (await readFile(path)).lastIndexOf('}')),
     'has one bit of its document flipped': async (path) => {
       const bytes = await readFile(path);
-      const at = bytes.length - 100;
+      const at = bytes.lastIndexOf('}') - 100;
       bytes[at] = (bytes[at] ?? 0) ^ 0x01;
       await writeFile(path, bytes);
     },
     'is full of zeros': async (path) => writeFile(path, Buffer.alloc((await stat(path)).size)),
-    'has bytes after its end': (path) => writeFile(path, 'x', { flag: 'a' }),
+    'is of the first format and has bytes after its end': (path) =>
+      writeFile(path, `${firstFormat(4, testDocument(4))}x`),
     'is not JSON': (path) => writeFile(path, 'not at all\n{}'),
     'is of a later format': async (path) =>
-      writeFile(path, (await readFile(path, 'utf8')).replace('"format":1', '"format":2')),
+      writeFile(path, (await readFile(path, 'utf8')).replace('"format":2', '"format":3')),
     'is a directory': async (path) => {
       await rm(path);
       await mkdir(path);
@@ -149,7 +198,7 @@ describe('damage', () => {
       expect(generation).toBe(3);
       expect(complaints).toHaveLength(1);
       expect(complaints[0]).toMatch(
-        /state-b\.json is damaged: .*; it was kept as .*state-b\.json\.broken-1-/,
+        /state-b\.json is damaged .*: .*; it was kept as .*state-b\.json\.broken-1-/,
       );
       expect((await names()).filter((one) => one.includes('.broken-'))).toHaveLength(1);
       await store.save(testDocument(5));
@@ -175,7 +224,9 @@ describe('damage', () => {
     await store.save({ count: 2, filler: 'new' });
     const path = join(directory, 'state-b.json');
     const good = await readFile(path);
-    for (let bit = 0; bit < good.length * 8; bit++) {
+    // What follows it is room, and means nothing.
+    const length = good.lastIndexOf('}') + 1;
+    for (let bit = 0; bit < length * 8; bit++) {
       const bad = Buffer.from(good);
       bad[bit >> 3] = (bad[bit >> 3] ?? 0) ^ (1 << (bit & 7));
       await writeFile(path, bad);

@@ -1,6 +1,6 @@
 /** What the crash matrix goes through: scenarios, the faults that strike a save in them, and how a save is named. */
 import { HOLD_POINTS, type HoldPoint } from '../../../src/core/hold-point.ts';
-import { OPERATIONS, type Fault } from '../faulty-files.ts';
+import type { Fault } from '../faulty-files.ts';
 import type { RebootAnswer } from '../../../src/ports/update-module.ts';
 
 /** What happens to an update that nothing strikes, by the calls that fail in it. */
@@ -26,7 +26,7 @@ export interface Scenario {
 }
 
 /**
- * cut: the power, and with it what was not synced; kill: the process alone. Struck by the others it lives on: fsync once;
+ * cut: the power, and with it what was not synced; kill: the process alone. Struck by the others it lives on: fsync for that one save, however often it is tried;
  * no-space until the deployment is over; read-only until the next boot; stuck-read-only over boots as well.
  */
 export const FAULTS = [
@@ -50,15 +50,13 @@ export interface Strike {
   readonly fault: FaultKind;
 }
 
-/** Everything that changes the medium, and nothing that only looks or lets go. */
-const WRITING = OPERATIONS.filter(
-  (operation) => !['makeDirectory', 'read', 'list', 'freeBytes', 'close'].includes(operation),
-);
+/** What a file system that takes nothing refuses; looking, letting go and syncing what is there it does not. */
+const WRITING = ['create', 'overwrite', 'write', 'sync', 'rename', 'remove'] as const;
 
 /** What the faults that leave the process to the files do to them. */
 export const FAULTS_OF_FILES: Readonly<Partial<Record<FaultKind, Fault>>> = {
   torn: { at: 'write', code: 'CRASH' },
-  fsync: { at: 'sync', code: 'EIO', times: 1 },
+  fsync: { at: 'sync', code: 'EIO' },
   'no-space': { at: 'write', code: 'ENOSPC', tear: 0.5 },
   'read-only': { at: WRITING, code: 'EROFS' },
   'stuck-read-only': { at: WRITING, code: 'EROFS' },

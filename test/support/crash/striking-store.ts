@@ -28,10 +28,12 @@ function arm(order: StrikeOrder): void {
   Object.assign(realStoreFiles, {
     makeDirectory: faulty.makeDirectory.bind(faulty),
     create: faulty.create.bind(faulty),
+    overwrite: faulty.overwrite.bind(faulty),
     read: faulty.read.bind(faulty),
     rename: faulty.rename.bind(faulty),
     remove: faulty.remove.bind(faulty),
     list: faulty.list.bind(faulty),
+    syncFile: faulty.syncFile.bind(faulty),
     syncDirectory: faulty.syncDirectory.bind(faulty),
     freeBytes: faulty.freeBytes.bind(faulty),
   } satisfies StoreFiles);
@@ -51,6 +53,7 @@ function arm(order: StrikeOrder): void {
       await save.call(this, document);
     } finally {
       if (fault && faulty.strikes > 0) writeFileSync(order.mark, '');
+      if (order.fault === 'fsync') faulty.setFault(null);
     }
     if (order.fault === 'kill-after' || order.fault === 'cut-after') die();
   };

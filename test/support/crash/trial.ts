@@ -229,7 +229,11 @@ export class Trial {
           },
           reader: createArtifactReader(),
           deploymentLog: new RecordingDeploymentLog(),
-          conditions: { points: [], unmet$: () => concat(of([]), NEVER) },
+          conditions: {
+            points: [],
+            unmet$: () => concat(of([]), NEVER),
+            wallClock$: () => concat(of(''), NEVER),
+          },
           inventory: { send: async () => 'unchanged' },
           holders: { gone$: () => NEVER },
           journal: {
@@ -295,6 +299,7 @@ export class Trial {
     } finally {
       // Only what was met counts: the store may have changed how it writes.
       if (fault) this.#isStruck = this.#files.strikes > 0;
+      if (strike === 'fsync') this.#files.setFault(null);
       this.#activity += 1;
     }
     if (strike === 'kill-after' || strike === 'cut-after') return this.#endHere(isCut);

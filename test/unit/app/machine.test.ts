@@ -114,6 +114,33 @@ describe('the loop', () => {
     expect(machine.state().history[0]?.result).toBe('success');
   });
 
+  it('has passed when all that was dispatched is taken in, and has not passed while a write does not return', async () => {
+    const inner = new MemoryStore<UpdateState>();
+    let release = (): void => {};
+    const stuck = new Promise<void>((resolve) => (release = resolve));
+    let isStuck = false;
+    const made = bench(undefined, {
+      load: () => inner.load(),
+      save: async (state) => {
+        if (isStuck) await stuck;
+        await inner.save(state);
+      },
+    });
+    await idle(made);
+    await made.machine.passed();
+
+    isStuck = true;
+    let hasPassed = false;
+    made.machine.dispatch({ kind: 'UpdatesSwitched', isEnabled: false, uid: 0 });
+    void made.machine.passed().then(() => (hasPassed = true));
+    for (let turns = 0; turns < 50; turns += 1) await settled();
+    expect(hasPassed).toBe(false);
+    release();
+    for (let turns = 0; turns < 50 && !hasPassed; turns += 1) await settled();
+    expect(hasPassed).toBe(true);
+    expect(made.machine.state().updatesSwitch).toBe(false);
+  });
+
   it('publishes ticks in order although subscribers dispatch from within them', async () => {
     const { machine, ticks, start } = bench();
     const seen: string[] = [];

@@ -58,6 +58,15 @@ const HOLD = {
 
 describe('a right command line', () => {
   it.each([
+    [['simulate', '--list'], ['listScenarios']],
+    [
+      ['simulate', 'kiosk'],
+      ['simulate', 'kiosk', { speed: 1, seed: null, isOnce: false }, 'simulating kiosk'],
+    ],
+    [
+      ['simulate', 'kiosk', '--speed', '0.5', '--seed', '7', '--once'],
+      ['simulate', 'kiosk', { speed: 0.5, seed: 7, isOnce: true }, 'simulating kiosk'],
+    ],
     [
       ['install', 'a.mender'],
       ['install', 'a.mender', { wait: true }],
@@ -133,6 +142,11 @@ describe('a right command line', () => {
       ['snooze', 'abc', 90],
     ],
     [['ask-again'], ['askAgain']],
+    [['retry'], ['retry', undefined]],
+    [
+      ['retry', 'b6f9'],
+      ['retry', 'b6f9'],
+    ],
     [
       ['hold', 'ArtifactReboot_Enter', '--timeout', '5m', '--why', 'brewing'],
       ['hold', { ...HOLD, timeoutSeconds: 300, why: 'brewing' }, 'holding ArtifactReboot_Enter'],
@@ -249,8 +263,7 @@ describe('a right command line', () => {
     for (const name of ['install', 'rollback-deployment', 'check-config', 'hold', 'snooze', 'map', 'can'])
       expect(help.out).toContain(`  ${name} `);
     // Not there yet, so not shown.
-    for (const name of ['simulate', 'export-mender-store', 'check-update'])
-      expect(help.out).not.toContain(`  ${name} `);
+    for (const name of ['export-mender-store', 'check-update']) expect(help.out).not.toContain(`  ${name} `);
     expect(parse('install', '--help').out).toContain('4 rolled back, 5 aborted');
     expect(parse('hold', '--help').out).toContain('125 not held, so not run');
     expect(parse('map', 'set', '--help').out).toContain('| holdpoint map set -');
@@ -259,6 +272,9 @@ describe('a right command line', () => {
 
 describe('a wrong command line', () => {
   it.each([
+    [['simulate'], 'a scenario is missing'],
+    [['simulate', 'kiosk', '--speed', '0'], 'Expected a number from 0.1 to 1000'],
+    [['simulate', 'kiosk', '--seed', '4294967296'], 'Expected a whole number from 0 to 4294967295'],
     [['instal', 'x'], "unknown command 'instal' (Did you mean install?)"],
     [['hld', 'x'], "unknown command 'hld' (Did you mean hold?)"],
     [['hold', 'ArtifactReboot'], 'Did you mean ArtifactReboot_Enter?'],
@@ -296,5 +312,13 @@ describe('a wrong command line', () => {
     expect(exitCode).toBe(1);
     expect(err).toMatch(/^holdpoint: reading the command line: .*\n$/);
     expect(err).toContain(words);
+  });
+
+  it('is told where the help is that fits', () => {
+    expect(parse('hold', 'ArtifactReboot_Enter', '--for', '1h').err).toContain(
+      '(holdpoint hold --help tells',
+    );
+    expect(parse('map', 'sett', 'x').err).toContain('(holdpoint map --help tells');
+    expect(parse('instal', 'x').err).toContain('(holdpoint --help tells');
   });
 });

@@ -69,6 +69,7 @@ const action: fc.Arbitrary<Action> = fc.oneof(
         'off',
         'check',
         'check',
+        'retry',
         'install',
         'now',
         'override',
@@ -191,6 +192,8 @@ function commandOf(name: string, { state }: FlowSimulator): Command {
       return { kind: 'SetUpdatesEnabled', isEnabled: name === 'on', uid: 0 };
     case 'check':
       return { kind: 'CheckForUpdate' };
+    case 'retry':
+      return { kind: 'RetryUpdate', deploymentId, uid: 1000 };
     default:
       return {
         kind: 'Install',
@@ -283,7 +286,7 @@ function act(simulator: FlowSimulator, next: Action): void {
 }
 
 const REFUSALS =
-  /^(WrongState|NoDeployment|StaleTicket|Busy|Storage|InvalidArgs|NotHoldOwner|UnknownHold|LimitsExceeded|DeferralLimit|NotSupported)$/;
+  /^(WrongState|NoDeployment|UnknownDeployment|StaleTicket|Busy|Storage|InvalidArgs|NotHoldOwner|UnknownHold|LimitsExceeded|DeferralLimit|NotSupported)$/;
 
 function changeWorld(simulator: FlowSimulator, what: string): void {
   const [holder] = simulator.watchedHolders;

@@ -4,6 +4,7 @@ import { FLOW_STEPS, type FlowStep, type UpdateState } from '../../../src/core/s
 import { transition } from '../../../src/core/transition.ts';
 import { FLOW, WORK_EVENTS } from '../../../src/core/transition-table.ts';
 import { holdAdded, variantsOf } from '../../support/flow-events.ts';
+import { DEPLOYMENT_ID, NEW_NAME } from '../../support/flow-simulator.ts';
 import { reach } from '../../support/flow-steps.ts';
 import { readScenarios } from '../../support/scenario-rules.ts';
 
@@ -13,6 +14,17 @@ const { reasons, steps } = readScenarios<{
   readonly steps: Readonly<Record<string, Readonly<Partial<Record<EventKind, string>>>>>;
 }>('impossible-pairs.json');
 
+const SET_ASIDE = {
+  deploymentId: DEPLOYMENT_ID,
+  artifactName: NEW_NAME,
+  tries: 1,
+  needsPerson: true,
+  offersToSkip: 0,
+  isRetryWanted: false,
+  isToldAgain: true,
+  failedWallMs: 1,
+  offeredWallMs: 2,
+};
 const AT = { at: { wallMs: Date.UTC(2031, 1, 4), bootMs: 100_000 }, nonce: 'e'.repeat(32) };
 
 /** The state in the step with what the event is about, where that is not the flow itself. */
@@ -38,6 +50,10 @@ function states(step: FlowStep, kind: EventKind): UpdateState {
         ...simulator.state,
         controlMaps: simulator.state.controlMaps.map((map) => ({ ...map, ...due })),
       };
+    }
+    case 'RetryRequested': {
+      const failure = { name: 'Commit', message: 'failed', details: {} } as const;
+      return { ...simulator.state, setAside: [{ ...SET_ASIDE, failure }] };
     }
     case 'JournalWritten':
       simulator.dispatch({ kind: 'UpdatesSwitched', isEnabled: true, uid: 0 });

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import { allowedActions, decide, type Command } from '../../../src/core/command.ts';
 import { FLOW_STEPS, type FlowStep } from '../../../src/core/state.ts';
 import { FLOW } from '../../../src/core/transition-table.ts';
+import { HOLD_LIMITS } from '../../../src/core/control/hold.ts';
+import { holdAdded } from '../../support/flow-events.ts';
 import { DEPLOYMENT_ID, FlowSimulator, NEW_NAME } from '../../support/flow-simulator.ts';
 import { continueNow, finish, isStuck, outcomeOf, reach } from '../../support/flow-steps.ts';
 
@@ -282,9 +284,9 @@ describe('every action', () => {
 });
 
 describe('a second deployment with an id that has been before', () => {
-  it('is carried out, announced and ended like any other', () => {
+  it('is carried out, announced and ended like any other, unless it was installed in vain', () => {
     const faults = [
-      { kind: 'error', where: 'I' },
+      { kind: 'error', where: 'D' },
       { kind: 'unreachable', where: 'status:failure:1', times: 13 },
     ] as const;
     const simulator = new FlowSimulator({ faults }).boot().runOut(1);
@@ -293,7 +295,7 @@ describe('a second deployment with an id that has been before', () => {
     simulator.run(({ step }) => step === 'download');
     expect(allowedActions(simulator.state)).toContain('pause');
     simulator.runOut();
-    expect(simulator.state.history.map(({ result }) => result)).toEqual(['success', 'rolled-back']);
+    expect(simulator.state.history.map(({ result }) => result)).toEqual(['success', 'failure']);
     expect(simulator.notices.filter(({ kind }) => kind === 'DeploymentFinished')).toHaveLength(2);
     expect(simulator.state.progress.overall).toBe(100);
   });
@@ -307,5 +309,49 @@ describe('a second deployment with an id that has been before', () => {
     expect(simulator.reports.at(-1)).toMatchObject({ status: 'already-installed', outcome: 'accepted' });
     expect(simulator.notices.filter(({ kind }) => kind === 'DeploymentFinished')).toHaveLength(2);
     expect(simulator.state.installed.artifactName).toBe(NEW_NAME);
+  });
+});
+
+describe('a hold', () => {
+  const wish = (uid: number, appId = ''): Command => {
+    const { kind: _, ...hold } = holdAdded({ uid, appId, connection: `bus/:1.${uid}` });
+    return { ...hold, kind: 'AddHold' };
+  };
+  const full = (...uids: readonly number[]): FlowSimulator => {
+    const simulator = new FlowSimulator().boot();
+    for (const uid of uids) {
+      for (let count = 0; count < HOLD_LIMITS.perUid; count++) {
+        const holdId = `${uid}`.padStart(6, '0') + `${count}`.padStart(6, '0');
+        simulator.dispatch(
+          holdAdded({ uid, holdId, appId: `app${count}`, connection: `bus/:${uid}.${count}` }),
+        );
+      }
+    }
+    return simulator;
+  };
+
+  it('is one of 16 of a user, and of 64 in all; one more is refused, whoever asks', () => {
+    expect(HOLD_LIMITS).toEqual({ perUid: 16, inAll: 64 });
+    const one = full(1000);
+    expect(decide(one.state, wish(1000), NOW)).toMatchObject({
+      kind: 'refused',
+      refusal: { name: 'LimitsExceeded', details: { limit: 16 } },
+    });
+    expect(decide(one.state, wish(1001), NOW).kind).toBe('accepted');
+    const all = full(1000, 1001, 1002, 1003);
+    expect(all.state.holds).toHaveLength(64);
+    for (const uid of [1004, 0]) {
+      expect(decide(all.state, wish(uid), NOW)).toMatchObject({
+        kind: 'refused',
+        refusal: { name: 'LimitsExceeded', details: { limit: 64 } },
+      });
+    }
+  });
+
+  it('that is taken over by the next process of its application is not one more', () => {
+    const all = full(1000, 1001, 1002, 1003);
+    all.dispatch({ kind: 'HolderVanished', connection: 'bus/:1002.5' });
+    const again = decide(all.state, wish(1002, 'app5'), NOW);
+    expect(again.kind === 'accepted' && again.reply(all.state)).toBe('001002000005');
   });
 });

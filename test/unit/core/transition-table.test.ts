@@ -25,7 +25,8 @@ const OUTCOMES: Readonly<Record<Work['kind'], readonly Outcome[]>> = {
   download: ['done', 'failed'],
   gate: ['done', 'aborted'],
   report: ['done', 'aborted'],
-  authorize: ['done', 'failed'],
+  // offline: the commit without a server, where the configuration allows it.
+  authorize: ['done', 'failed', 'offline'],
   'check-script-version': ['done', 'failed'],
   'send-inventory': ['done', 'failed'],
   // aborted: the offer has a control map that is none.
@@ -42,12 +43,14 @@ function steps(targets: Targets): readonly FlowStep[] {
 
 function outcomesOf({ work }: FlowRow): readonly Outcome[] {
   const more: readonly Outcome[] =
-    work.kind === 'report' && work.delivery !== 'best-effort'
-      ? ['undelivered']
-      : // A control map's no: elsewhere it leads where every other no leads.
-        work.kind === 'gate' && work.point === 'ArtifactInstall_Enter'
-        ? ['failed']
-        : [];
+    work.kind === 'report' && work.delivery === 'required'
+      ? ['undelivered', 'offline']
+      : work.kind === 'report' && work.delivery === 'final'
+        ? ['undelivered']
+        : // A control map's no: elsewhere it leads where every other no leads.
+          work.kind === 'gate' && work.point === 'ArtifactInstall_Enter'
+          ? ['failed']
+          : [];
   return [...OUTCOMES[work.kind], ...more];
 }
 

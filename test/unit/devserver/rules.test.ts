@@ -104,14 +104,19 @@ describe('a control map', () => {
     expect(() => acceptedMap({ id: ID.replace('5', '6'), states: {} }, ID)).toThrow(/\$\.id/);
   });
 
-  it('tells one time at a time, the next one when that has passed', () => {
+  it('tells the times that are to come beside it, and what has come in it', () => {
     const one = deployment(pauses, {
       ArtifactReboot_Enter: { atMs: 1000, isForced: false },
       ArtifactCommit_Enter: { atMs: 5000, isForced: true },
     });
     expect(mapAnswer(one, 0)).toMatchObject({
       update_control_map: { states: { ArtifactCommit_Enter: rule, ArtifactReboot_Enter: rule } },
-      holdpoint: { release_at: '1970-01-01T00:00:01.000Z', release_points: ['ArtifactReboot_Enter'] },
+      holdpoint: {
+        releases: [
+          { point: 'ArtifactReboot_Enter', release_at: '1970-01-01T00:00:01.000Z', force: false },
+          { point: 'ArtifactCommit_Enter', release_at: '1970-01-01T00:00:05.000Z', force: true },
+        ],
+      },
     });
     const between = mapAnswer(one, 1000);
     expect(between?.update_control_map).toEqual({
@@ -119,7 +124,9 @@ describe('a control map', () => {
       priority: 2,
       states: { ArtifactCommit_Enter: rule },
     });
-    expect(between?.holdpoint?.release_at).toBe('1970-01-01T00:00:05.000Z');
+    expect(between?.holdpoint?.releases).toEqual([
+      { point: 'ArtifactCommit_Enter', release_at: '1970-01-01T00:00:05.000Z', force: true },
+    ]);
     const force = 'force_continue';
     expect(mapAnswer(one, 5000)).toEqual({
       update_control_map: {
@@ -131,15 +138,6 @@ describe('a control map', () => {
     expect([isHeld(one, 'ArtifactReboot_Enter', 999), isHeld(one, 'ArtifactReboot_Enter', 1000)]).toEqual([
       true,
       false,
-    ]);
-  });
-
-  it('names all points that are released at the same time', () => {
-    const at = { atMs: 1000, isForced: false };
-    const one = deployment(pauses, { ArtifactCommit_Enter: at, ArtifactReboot_Enter: at });
-    expect(mapAnswer(one, 0)?.holdpoint?.release_points).toEqual([
-      'ArtifactReboot_Enter',
-      'ArtifactCommit_Enter',
     ]);
   });
 });

@@ -237,6 +237,21 @@ test('the words for actions are the same in the XML, the code and the actions of
   expect(ids.sort()).toEqual([...ACCESS_ACTIONS].sort());
 });
 
+test('every action says what it is in English, German and Spanish, and about which update in all or none', async () => {
+  const policy = await readFile('packaging/polkit/io.holdpoint.update1.policy', 'utf8');
+  const actions = [...policy.matchAll(/<action id="([^"]+)">(.*?)<\/action>/gs)];
+  expect(actions).toHaveLength(ACCESS_ACTIONS.length);
+  for (const [, id, body = ''] of actions) {
+    for (const tag of ['description', 'message']) {
+      const said = [...body.matchAll(new RegExp(`<${tag}(?: xml:lang="(\\w+)")?>([^<]+)</${tag}>`, 'g'))];
+      expect(said.map(([, language]) => language ?? 'en').sort(), `${id} ${tag}`).toEqual(['de', 'en', 'es']);
+      const texts = said.map(([, , text = '']) => text);
+      expect(new Set(texts).size, `${id} ${tag}`).toBe(3);
+      expect(new Set(texts.map((text) => text.includes('$(update)'))).size, `${id} ${tag}`).toBe(1);
+    }
+  }
+});
+
 test('arguments cannot be changed once they have been read', () => {
   const options = new Map([['override', variant('b', false)]]);
   const args = frozen(['ticket', options, ['a', ['b']], new Uint8Array([1]), 2n]);

@@ -99,7 +99,7 @@ describe('the shipped XML', () => {
       entry.signals.size,
     ]);
     expect(shape).toEqual([
-      ['io.holdpoint.Update1', 12, 36, 6],
+      ['io.holdpoint.Update1', 13, 37, 6],
       ['io.holdpoint.Update1.Holds', 6, 1, 0],
       ['io.holdpoint.Update1.Install', 3, 0, 0],
       ['io.holdpoint.Update1.History', 4, 0, 0],
@@ -113,7 +113,7 @@ describe('the shipped XML', () => {
       for (const property of properties.values()) expect(property.access, property.name).toBe('read');
     }
     const annotated = table.xml.match(/EmitsChangedSignal" value=/g)?.length;
-    expect(annotated).toBe(37);
+    expect(annotated).toBe(38);
     const constants = [...(main?.properties.values() ?? [])].filter(({ emits }) => emits === 'const');
     expect(constants.map(({ name }) => name)).toEqual([
       'InterfaceRevision',

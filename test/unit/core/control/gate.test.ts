@@ -212,6 +212,8 @@ describe('the decision at a gate', () => {
   it('decides the same when the wall clock has stepped by a year', () => {
     for (const stepMs of [-365 * DAY_MS, 365 * DAY_MS]) {
       for (const [, settings, situation] of END_CASES) {
+        // A release at a time is the one thing that goes by it.
+        if (situation.maps?.some(({ releases }) => releases !== undefined)) continue;
         const plain = decide(settings, situation);
         const stepped = decide(settings, { ...situation, now: { ...NOW, wallMs: NOW.wallMs + stepMs } });
         expect({ ...stepped, blockers: [] }).toEqual({ ...plain, blockers: [] });

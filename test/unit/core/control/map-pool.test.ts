@@ -139,12 +139,15 @@ describe('the pool, case', () => {
   it.each(changed)('%i as we do it: %s', (_number, _rule, steps) => runSteps(steps));
 });
 
+/** No map here has a release. */
+const CLOCK = { wallMs: WALL_MS, problem: '' };
+
 /** The decision, as Mender puts it. */
 function decide(
   pool: MapPool,
   point: MapPoint,
 ): { readonly decision: string; readonly asked: readonly string[] } {
-  const { verdict, asked } = searchByPriority(opinionsOf(pool, point));
+  const { verdict, asked } = searchByPriority(opinionsOf(pool, point, CLOCK));
   return { decision: verdict === 'force_continue' ? 'continue' : verdict, asked: asked.map(mapKey) };
 }
 
@@ -333,7 +336,7 @@ describe('for any maps', () => {
       fc.property(shuffled, fc.constantFrom(...MAP_POINTS), ([maps, others], point) => {
         const results = [maps, others].map((order) => {
           const pool = filled(order);
-          const { verdict, asked } = searchByPriority(opinionsOf(pool, point));
+          const { verdict, asked } = searchByPriority(opinionsOf(pool, point, CLOCK));
           const after = advanceMaps(pool, point, asked.map(mapKey));
           return { verdict, after: [...after].sort((a, b) => (a.id < b.id ? -1 : 1)) };
         });
@@ -368,7 +371,7 @@ describe('for any maps', () => {
           const rule = map.states[point];
           return rule ? [[map.priority, lifetimeMs === 0 ? rule.onMapExpire : rule.action]] : [];
         });
-        const found = opinionsOf(filled(maps), point).map(({ priority, value }) => [priority, value]);
+        const found = opinionsOf(filled(maps), point, CLOCK).map(({ priority, value }) => [priority, value]);
         expect(found).toEqual(wanted);
       }),
       { seed, numRuns: 500 },
@@ -378,7 +381,7 @@ describe('for any maps', () => {
   it('nobody below the deciding priority is asked, and everybody at and above it is', () => {
     fc.assert(
       fc.property(anyPool, fc.constantFrom(...MAP_POINTS), (maps, point) => {
-        const opinions = opinionsOf(filled(maps), point);
+        const opinions = opinionsOf(filled(maps), point, CLOCK);
         const { verdict, asked, deciding } = searchByPriority(opinions);
         const level = deciding[0]?.priority ?? -Infinity;
         expect(asked.map(mapKey).sort()).toEqual(
