@@ -48,7 +48,7 @@ function arm(order: StrikeOrder): void {
     if (step === undefined || count(order.counts, step) !== order.save) return save.call(this, document);
     if (order.fault === 'kill-before' || order.fault === 'cut-before') die();
     const fault = FAULTS_OF_FILES[order.fault];
-    if (fault) faulty.setFault(order.fault === 'torn' ? { ...fault, tear: 0.5 } : fault);
+    if (fault) faulty.setFault(order.fault === 'torn' ? { ...fault, tear: 0.05 } : fault);
     try {
       await save.call(this, document);
     } finally {

@@ -34,6 +34,8 @@ const CEILING_SECONDS = 1200;
 /** Starts of the service in one trial: more, and the device goes up and down for ever. */
 const MAX_STARTS = 10;
 const MAX_REFUSALS = 3;
+/** So little that it is surely not the whole: what is written over may end alike. Any tear: integration/store/crash. */
+const TORN_SHARE = 0.1;
 
 const BYTES = buildArtifact({
   suffix: '',
@@ -292,7 +294,7 @@ export class Trial {
     const isCut = strike?.startsWith('cut') ?? false;
     if (strike === 'kill-before' || strike === 'cut-before') return this.#endHere(isCut);
     const fault = strike === null ? undefined : FAULTS_OF_FILES[strike];
-    if (fault) this.#files.setFault(strike === 'torn' ? { ...fault, tear: this.#random() } : fault);
+    if (fault) this.#files.setFault(strike === 'torn' ? { ...fault, tear: this.#random() * TORN_SHARE } : fault);
     try {
       await store.save(documentOf(state));
       this.#storedStep = state.step;
