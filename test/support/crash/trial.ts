@@ -294,7 +294,8 @@ export class Trial {
     const isCut = strike?.startsWith('cut') ?? false;
     if (strike === 'kill-before' || strike === 'cut-before') return this.#endHere(isCut);
     const fault = strike === null ? undefined : FAULTS_OF_FILES[strike];
-    if (fault) this.#files.setFault(strike === 'torn' ? { ...fault, tear: this.#random() * TORN_SHARE } : fault);
+    if (fault)
+      this.#files.setFault(strike === 'torn' ? { ...fault, tear: this.#random() * TORN_SHARE } : fault);
     try {
       await store.save(documentOf(state));
       this.#storedStep = state.step;
