@@ -2,7 +2,9 @@
  * `npm run build`: bundles the service, the command and the development server into one file each, run by plain node without node_modules.
  * CommonJS, because a bundle of the bus library needs `require` for Node's own modules.
  *
- *     node scripts/build.mjs [--outdir FOLDER] [NAME]…      default: dist, and all of them
+ *     node scripts/build.mjs [--outdir FOLDER] [--entry FILE] [NAME]…      default: dist, and all of them
+ *
+ * With --entry, the one NAME is built from FILE instead: a test's own start of it.
  */
 import { build } from 'esbuild';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -40,13 +42,18 @@ const ENTRIES = {
   'holdpoint-flash': 'src/flash/main.ts',
 };
 const { values: options, positionals: wanted } = parseArgs({
-  options: { outdir: { type: 'string', default: `${root}dist` } },
+  options: { outdir: { type: 'string', default: `${root}dist` }, entry: { type: 'string' } },
   allowPositionals: true,
 });
 const outdir = resolve(options.outdir);
 for (const name of wanted) {
   if (!Object.hasOwn(ENTRIES, name))
     throw new Error(`${name}: expected one of ${Object.keys(ENTRIES).join(', ')}`);
+}
+
+if (options.entry !== undefined) {
+  if (wanted.length !== 1) throw new Error('--entry: expected one name to build it as');
+  ENTRIES[wanted[0]] = options.entry;
 }
 
 await mkdir(outdir, { recursive: true });

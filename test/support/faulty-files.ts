@@ -5,34 +5,43 @@
  */
 import type { StoreFile, StoreFiles } from '../../src/adapters/store/store-files.ts';
 
-export type Operation =
-  | 'makeDirectory'
-  | 'create'
-  | 'overwrite'
-  | 'write'
-  | 'sync'
-  | 'close'
-  | 'read'
-  | 'rename'
-  | 'remove'
-  | 'list'
-  | 'syncFile'
-  | 'syncDirectory'
-  | 'freeBytes';
+export const OPERATIONS = [
+  'makeDirectory',
+  'create',
+  'overwrite',
+  'write',
+  'sync',
+  'close',
+  'read',
+  'rename',
+  'remove',
+  'list',
+  'syncFile',
+  'syncDirectory',
+  'freeBytes',
+] as const;
+export type Operation = (typeof OPERATIONS)[number];
 
 export interface Fault {
-  /** Which operations: a name, or the n-th of all since the fault was set, from 0. */
-  readonly at: Operation | number;
+  /** Which operations: some by name, or the n-th of all since the fault was set, from 0. */
+  readonly at: Operation | readonly Operation[] | number;
   /** System error code; `CRASH` = from then on nothing happens any more, as after the death of the process. */
   readonly code: string;
   /** For a write: the share of the bytes that still gets through, 0..1. Default 0. */
   readonly tear?: number;
   /** The operation takes effect, and only its answer is lost. */
   readonly isDone?: boolean;
+  /** How often it strikes; absent = until another fault is set. */
+  readonly times?: number;
 }
 
 export function systemError(code: string): NodeJS.ErrnoException {
   return Object.assign(new Error(`${code}: injected`), { code });
+}
+
+function isMeant({ at }: Fault, operation: Operation, index: number): boolean {
+  if (typeof at === 'number') return at === index;
+  return typeof at === 'string' ? at === operation : at.includes(operation);
 }
 
 export class FaultyFiles implements StoreFiles {
@@ -40,10 +49,19 @@ export class FaultyFiles implements StoreFiles {
   #fault: Fault | null = null;
   #isDead = false;
   #count = 0;
+  #strikes = 0;
   readonly operations: Operation[] = [];
+  readonly #onDeath: () => void;
 
-  constructor(real: StoreFiles) {
+  /** `onDeath` is called in the very moment of a `CRASH`, before the operation has failed. */
+  constructor(real: StoreFiles, onDeath: () => void = () => {}) {
     this.#real = real;
+    this.#onDeath = onDeath;
+  }
+
+  /** How often the present fault has struck. */
+  get strikes(): number {
+    return this.#strikes;
   }
 
   /** null = behave. Operations are counted from here. */
@@ -51,6 +69,7 @@ export class FaultyFiles implements StoreFiles {
     this.#fault = fault;
     this.#isDead = false;
     this.#count = 0;
+    this.#strikes = 0;
     this.operations.length = 0;
   }
 
@@ -63,10 +82,14 @@ export class FaultyFiles implements StoreFiles {
     const index = this.#count++;
     this.operations.push(operation);
     const fault = this.#fault;
-    if (!fault || (fault.at !== operation && fault.at !== index)) return real();
+    if (!fault || !isMeant(fault, operation, index) || this.#strikes >= (fault.times ?? Infinity)) {
+      return real();
+    }
+    this.#strikes += 1;
     if (fault.code === 'CRASH') this.#isDead = true;
     if (fault.isDone) await real();
     else if (torn) await torn(fault.tear ?? 0);
+    if (fault.code === 'CRASH') this.#onDeath();
     throw systemError(fault.code);
   }
 

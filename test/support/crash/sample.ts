@@ -1,0 +1,36 @@
+/** Cases of the matrix that are run with a real process too, spread over scenarios, saves and faults. */
+import { FAULTS, SCENARIOS, type FaultKind, type Scenario, type Strike } from './plan.ts';
+import { Trial } from './trial.ts';
+
+/** Those that end the process by SIGKILL; the others leave it running. */
+export const KILLING: readonly FaultKind[] = FAULTS.filter((fault) => /^(kill|cut|torn)/.test(fault));
+const LIVING: readonly FaultKind[] = ['fsync', 'no-space', 'read-only'];
+
+export interface SampledCase {
+  readonly scenario: Scenario;
+  readonly strike: Strike;
+}
+
+/**
+ * Every `stride`-th save of every scenario, from `offset` on, each with another fault; local installs, which need no server.
+ * Saves of an idle device are left out: there is nothing to lose yet.
+ */
+export async function sampleCases(stride: number, offset: number): Promise<readonly SampledCase[]> {
+  const sampled: SampledCase[] = [];
+  let position = offset;
+  let turn = offset;
+  for (const one of SCENARIOS) {
+    const scenario: Scenario = { ...one, source: 'local' };
+    const { saves } = await Trial.run(scenario);
+    for (const save of saves.filter((name) => !name.startsWith('idle'))) {
+      position += 1;
+      if (position % stride !== 0) continue;
+      turn += 1;
+      const isLiving = turn % 8 === 0;
+      const faults = isLiving ? LIVING : KILLING;
+      const fault = faults[(isLiving ? turn / 8 : turn) % faults.length];
+      if (fault) sampled.push({ scenario, strike: { save, fault } });
+    }
+  }
+  return sampled;
+}
