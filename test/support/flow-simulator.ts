@@ -253,12 +253,15 @@ export class FlowSimulator {
     if (job) this.#finish({ ...job, fault });
   }
 
-  /** As `run`, and fires timers that are not those of a wait; asks for a deployment `checks` times. */
+  /**
+   * As `run`, and fires timers that are not those of a wait, nor of work that cannot go on (a download that is suspended);
+   * asks for a deployment `checks` times.
+   */
   runOut(checks = 0): this {
     for (let left = checks, turns = 0; ; turns += 1) {
       if (turns > 500) throw new Error(`no end in ${this.step}`);
       this.run();
-      if (this.timer !== null && this.state.wait === null) this.fireTimer();
+      if (this.timer !== null && this.state.wait === null && this.jobs.length === 0) this.fireTimer();
       else if (this.step === 'idle' && left > 0 && this.state.history.length === 0) {
         left -= 1;
         this.dispatch({ kind: 'CheckRequested' });

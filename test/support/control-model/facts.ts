@@ -219,11 +219,15 @@ function voicesOf(facts: Facts, point: HoldPoint): readonly Voice[] {
       priority,
       says: isExpired && onExpire === 'fail' ? 'fail' : says,
     })),
-    ...(knowsMaps ? facts.maps : []).map(({ key, priority, says, saysExpired, isExpired }) => ({
+    ...(knowsMaps ? facts.maps : []).map(({ key, priority, says, saysExpired, isExpired, isServers }) => ({
       id: `map:${key}`,
       why: 'map-fail',
       priority,
-      says: isExpired ? saysExpired : says,
+      // Nobody fails because the server is out of reach (docs/decisions/0026).
+      says:
+        isExpired && !(isServers && facts.refresh === 'failing' && saysExpired === 'fail')
+          ? saysExpired
+          : says,
     })),
   ];
 }

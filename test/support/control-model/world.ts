@@ -46,10 +46,6 @@ const GATE_STEPS: Readonly<Record<HoldPoint, FlowStep>> = {
   ArtifactCommit_Enter: 'commit-gate',
   ArtifactRollbackReboot_Enter: 'rollback-reboot-gate',
 };
-const DEPLOYMENT_IDS = ['1', '2', '3', '4', '5', '6', '7', '8', '9'].map(
-  (digit) => `b6f9a3d2-0000-4000-8000-00000000000${digit}`,
-);
-
 export interface GateOptions {
   readonly point: HoldPoint;
   readonly settings?: Partial<Gate['settings']>;
@@ -147,8 +143,9 @@ export function offer(idle: World, hasServerMap: boolean): World {
   return settle(arrived);
 }
 
+/** Each another one: what has ended badly under an id is not taken again. */
 export function idOf(deployments: number): string {
-  return DEPLOYMENT_IDS[deployments % DEPLOYMENT_IDS.length] ?? '';
+  return `b6f9a3d2-0000-4000-8000-${(deployments + 1).toString(16).padStart(12, '0')}`;
 }
 
 export function serverMap({ deployments, gate }: World, action: string): string {
