@@ -157,6 +157,14 @@ export class Rig {
     name = 'release-2',
     controlMap: Record<string, unknown> | null = null,
   ): Promise<{ readonly id: string; readonly end: Properties }> {
+    const id = this.offerOnce(url, name, controlMap);
+    const { result } = await this.poll();
+    expect(result).toBe('update-found');
+    return { id, end: await this.endOf(id) };
+  }
+
+  /** To whichever check comes first. Returns the id of the deployment. */
+  offerOnce(url: string, name: string, controlMap: Record<string, unknown> | null): string {
     const id = randomUUID();
     this.api.answerNext('next-v2', {
       status: 200,
@@ -165,8 +173,11 @@ export class Rig {
         ...(controlMap === null ? {} : { update_control_map: { id, ...controlMap } }),
       }),
     });
-    const { result } = await this.poll();
-    expect(result).toBe('update-found');
+    return id;
+  }
+
+  /** The device, idle again after the deployment. */
+  async endOf(id: string): Promise<Properties> {
     const isTold = (): boolean =>
       this.service.watch.signals.some(
         ({ member, args }) => member === 'DeploymentFinished' && args[1] === id,
@@ -174,7 +185,7 @@ export class Rig {
     await eventually('the deployment is over', isTold, WITHIN_MS);
     const end = await this.idle('idle after the deployment');
     expectPlan(end);
-    return { id, end };
+    return end;
   }
 
   /** What the server was told of the deployment, in order; that it still downloads, which takes as long as it takes, once. */
