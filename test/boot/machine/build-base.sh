@@ -10,7 +10,7 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=$1
 suite=${HOLDPOINT_BOOT_SUITE:-trixie}
-mirror=${HOLDPOINT_BOOT_MIRROR:-http://deb.debian.org/debian}
+mirror=${HOLDPOINT_BOOT_MIRROR:-} # empty = what debootstrap takes by itself
 mkdir -p "$out"
 work=$(mktemp -d "$out/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
@@ -20,7 +20,7 @@ if [ -n "${HOLDPOINT_BOOT_TREE:-}" ]; then
   cp -a "$HOLDPOINT_BOOT_TREE" "$root"
 else
   debootstrap --variant=minbase --include=systemd,systemd-sysv,udev,dbus,nodejs,linux-image-cloud-amd64 \
-    "$suite" "$root" "$mirror" > "$work/debootstrap.log" 2>&1 || { tail -20 "$work/debootstrap.log" >&2; exit 1; }
+    "$suite" "$root" ${mirror:+"$mirror"} > "$work/debootstrap.log" 2>&1 || { tail -20 "$work/debootstrap.log" >&2; exit 1; }
 fi
 
 # --- The kernel, and the modules that this machine has devices for

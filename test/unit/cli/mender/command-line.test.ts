@@ -19,7 +19,7 @@ describe('the name the command is called by', () => {
     ['/tmp/mender.js', 'mender'],
     ['/usr/bin/holdpoint', null],
     ['/usr/lib/holdpoint/holdpoint.js', null],
-    ['/work/mender/holdpoint', null],
+    ['/opt/mender/holdpoint', null],
     ['/usr/bin/constructor', null],
     ['', null],
   ])('%s → %s', (path, name) => {
