@@ -60,7 +60,10 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     2,
     'power loss with unsynced files',
     'a block layer that drops writes below the real file system',
-    at('integration/store/crash', 'syncs the file before the rename and the directory after it'),
+    at(
+      'integration/store/crash',
+      'makes a new file twice, synced before the rename, and then writes over the older one',
+    ),
     at('integration/scripts/scripts', 'cleans up what a power cut left half done'),
     at('integration/modules/calls', 'is on the disk, with its folders, before it counts as made'),
   ),
@@ -84,7 +87,7 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('e2e/crash-processes', 'the service struck in a save'),
     at('e2e/errors', 'NoSpace: the payload does not fit'),
     at('e2e/errors', 'Storage: the state cannot be written any more'),
-    at('integration/store/crash', 'that is full rejects with the free bytes, loses nothing'),
+    at('integration/store/crash', 'that is full keeps what fits its room, rejects more with the free bytes'),
     at('integration/log/deployment-log', 'deletes the oldest logs when less than 100 KiB are free'),
   ),
   part(
