@@ -17,7 +17,7 @@ beforeAll(async () => {
     const text = await readFile(join(UNITS, name), 'utf8');
     await writeFile(
       join(folder, name),
-      text.replaceAll(/\/usr\/(bin|lib\/holdpoint)\/(holdpointd|trial-boot)\b/g, '/bin/true'),
+      text.replaceAll(/\/usr\/(bin|lib\/holdpoint)\/(holdpointd?|trial-boot)\b/g, '/bin/true'),
     );
   }
 });
