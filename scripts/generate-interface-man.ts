@@ -4,6 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { parseInterfaces, type Argument, type Member } from './reference/dbus-xml.ts';
 
 const XML = resolve('src/adapters/dbus/io.holdpoint.Update1.xml');
 const PAGE = resolve('docs/man/io.holdpoint.Update1.5.scd');
@@ -12,51 +13,35 @@ const PAGE = resolve('docs/man/io.holdpoint.Update1.5.scd');
 const plain = (text: string): string =>
   text.replaceAll(/[\\*_]/g, '\\$&').replaceAll(/^([.#|[\]-])/gm, '\\$1');
 
-interface Part {
-  readonly arguments: readonly { readonly name: string; readonly text: string }[];
-  readonly text: readonly string[];
-}
-
-/** A comment: `Name:`, then `@argument: text` lines, then paragraphs. */
-function partOf(comment: string): Part {
-  const lines = comment
-    .replace(/^\s*[\w.]+:/, '')
-    .split('\n')
-    .map((line) => line.trim());
-  const blocks = lines
-    .join('\n')
-    .replaceAll(/\n@/g, '\n\n@')
-    .split(/\n{2,}/)
-    .map((block) => block.replaceAll('\n', ' ').trim())
-    .filter((block) => block !== '');
-  return {
-    arguments: blocks.flatMap((block) => {
-      const [, name, text] = /^@(\w+):\s*(.*)$/.exec(block) ?? [];
-      return name === undefined || text === undefined ? [] : [{ name, text }];
-    }),
-    text: blocks.filter((block) => !block.startsWith('@')),
-  };
-}
-
 /** `Continue (s ticket) → (s outcome)`, `State (s)`. */
-function headOf(kind: string, name: string, attributes: string, body: string): string {
-  if (kind === 'property') return `${name} (${/type="([^"]+)"/.exec(attributes)?.[1] ?? ''})`;
-  const args = [...body.matchAll(/<arg\s([^>]*?)\/?>/g)].map(([, text = '']) => ({
-    name: /name="([^"]+)"/.exec(text)?.[1] ?? '',
-    type: /type="([^"]+)"/.exec(text)?.[1] ?? '',
-    isOut: /direction="out"/.test(text),
-  }));
-  const list = (isOut: boolean): string =>
+function headOf({ kind, name, type, args }: Member): string {
+  if (kind === 'property') return `${name} (${type})`;
+  const list = (direction: Argument['direction']): string =>
     args
-      .filter((arg) => arg.isOut === isOut)
-      .map(({ type, name: argument }) => `${type} ${argument}`)
+      .filter((arg) => arg.direction === direction)
+      .map((arg) => `${arg.type} ${arg.name}`)
       .join(', ');
-  return kind === 'method' ? `${name} (${list(false)}) → (${list(true)})` : `${name} (${list(false)})`;
+  // What a signal carries goes out.
+  return kind === 'method' ? `${name} (${list('in')}) → (${list('out')})` : `${name} (${list('out')})`;
 }
 
-export function manPage(xml: string): string {
-  const [, intro = ''] = /<!--\n([\s\S]*?)-->/.exec(xml.replace(/<!DOCTYPE[^>]*>/, '')) ?? [];
-  const out = [
+function entryOf(member: Member): readonly string[] {
+  const facts = member.facts.map(({ label, text }) => `${label}: ${text}`).join(' ');
+  return [
+    `*${plain(headOf(member))}*`,
+    '',
+    ...member.args
+      .filter(({ about }) => about !== '')
+      .flatMap(({ name, about }) => [`\t_${plain(name)}_: ${plain(about)}`, '']),
+    ...[...member.about, facts]
+      .filter((paragraph) => paragraph !== '')
+      .flatMap((paragraph) => [`\t${plain(paragraph)}`, '']),
+  ];
+}
+
+function manPage(xml: string): string {
+  const { preface, interfaces } = parseInterfaces(xml);
+  return [
     'io.holdpoint.Update1(5)',
     '',
     '# NAME',
@@ -68,7 +53,7 @@ export function manPage(xml: string): string {
     'Made from the XML that is installed in _/usr/share/dbus-1/interfaces/_; the types are those of D-Bus.',
     '',
     '```',
-    intro
+    preface
       .split('\n')
       .filter((line) => !line.includes('SPDX'))
       .map((line) => line.replace(/^ {2}/, ''))
@@ -76,27 +61,17 @@ export function manPage(xml: string): string {
       .trim(),
     '```',
     '',
-  ];
-  const pattern =
-    /<!--((?:(?!-->)[\s\S])*?)-->\s*<(interface|method|property|signal)\s([^>]*?)(\/?)>((?:(?!<\/\2>)[\s\S])*)/g;
-  // An interface is followed by its members, so only its opening tag is taken.
-  for (let match = pattern.exec(xml); match !== null; match = pattern.exec(xml)) {
-    const [whole, comment = '', kind = '', attributes = '', isEmpty = '', inner = ''] = match;
-    const name = /name="([^"]+)"/.exec(attributes)?.[1] ?? '';
-    const body = isEmpty === '/' ? '' : inner;
-    if (kind === 'interface' || isEmpty === '/')
-      pattern.lastIndex = match.index + whole.length - inner.length;
-    const part = partOf(comment);
-    if (kind === 'interface') out.push(`# ${name.toUpperCase()}`, '');
-    else out.push(`*${plain(headOf(kind, name, attributes, body))}*`, '');
-    const indent = kind === 'interface' ? '' : '\t';
-    for (const argument of part.arguments.filter(({ name: word }) => word !== 'short_description')) {
-      out.push(`${indent}_${plain(argument.name)}_: ${plain(argument.text)}`, '');
-    }
-    for (const paragraph of part.text) out.push(`${indent}${plain(paragraph)}`, '');
-  }
-  out.push('# SEE ALSO', '', '*holdpointd*(8), *holdpoint*(1), *busctl*(1)', '');
-  return out.join('\n');
+    ...interfaces.flatMap(({ name, about, members }) => [
+      `# ${name.toUpperCase()}`,
+      '',
+      ...(about === '' ? [] : [plain(about), '']),
+      ...members.flatMap(entryOf),
+    ]),
+    '# SEE ALSO',
+    '',
+    '*holdpointd*(8), *holdpoint*(1), *busctl*(1)',
+    '',
+  ].join('\n');
 }
 
 const made = manPage(readFileSync(XML, 'utf8'));

@@ -49,8 +49,8 @@ export function parseInterfaces(xml: string): {
     if (kind === 'interface') {
       const about = lines
         .filter((line) => line !== '' && line !== first)
-        .join(' ')
-        .replace('@short_description: ', '');
+        .map((line) => line.replace(/^@short_description: (.*?)\.?$/, '$1.'))
+        .join(' ');
       interfaces.push({ name, about, members: [] });
       continue;
     }
