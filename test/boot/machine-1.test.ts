@@ -1,0 +1,3 @@
+import { describeMachine } from './support/suite.ts';
+
+describeMachine(0, 2);
