@@ -10,6 +10,9 @@ import { readdir, readFile } from 'node:fs/promises';
 
 export const RUN_VARIABLE = 'HOLDPOINT_RUN';
 
+/** In which process ids cannot have gone round: that takes more forks than any machine makes in it. */
+const TOO_SHORT_TO_GO_ROUND_MS = 1000;
+
 interface Facts {
   readonly pid: number;
   readonly parent: number;
@@ -22,10 +25,13 @@ export class Run {
   readonly id: string;
   /** Sessions that belong to it whole. Kept: the tie to one that wiped its environment is lost when its parent ends. */
   readonly #sessions = new Set<number>();
+  readonly #leader: number | null;
+  readonly #begunMs = performance.now();
 
   /** `leader`: process id of its first process, which leads a session; null = only the number is known. */
   constructor(id: string, leader: number | null) {
     this.id = id;
+    this.#leader = leader;
     if (leader !== null) this.#sessions.add(leader);
   }
 
@@ -48,9 +54,9 @@ export class Run {
   }
 
   async #processes(): Promise<readonly Facts[]> {
-    const all = await allProcesses();
+    const all = await this.#candidates();
     // Our own session is never part of it: this service may itself have been started from within a run that is over.
-    const own = all.find(({ pid }) => pid === process.pid)?.session;
+    const own = all.length === 0 ? undefined : (await factsOf(String(process.pid)))?.session;
     const others = all.filter(({ session }) => session !== own && session !== 0);
     const marker = `${RUN_VARIABLE}=${this.id}`;
     const found = new Set<Facts>();
@@ -70,12 +76,33 @@ export class Run {
     }
     return [...found];
   }
+
+  /**
+   * Every process, or those whose ids were given since the run began. Ids are given in turn, so that after a short run, as
+   * most scripts are, there are few; all of /proc costs milliseconds, at every script.
+   */
+  async #candidates(): Promise<readonly Facts[]> {
+    const leader = this.#leader;
+    const isShort = performance.now() - this.#begunMs < TOO_SHORT_TO_GO_ROUND_MS;
+    const newest = leader !== null && isShort ? await newestPid() : null;
+    const isOfRun = (pid: number): boolean => {
+      if (leader === null || newest === null) return true;
+      // Below the leader: they have begun again from the lowest.
+      return newest >= leader ? pid >= leader && pid <= newest : pid >= leader || pid <= newest;
+    };
+    const entries = (await readdir('/proc').catch(() => [])).filter(
+      (name) => /^[0-9]+$/.test(name) && isOfRun(Number(name)),
+    );
+    const all = await Promise.all(entries.map(factsOf));
+    return all.filter((facts) => facts !== null);
+  }
 }
 
-async function allProcesses(): Promise<readonly Facts[]> {
-  const entries = (await readdir('/proc').catch(() => [])).filter((name) => /^[0-9]+$/.test(name));
-  const all = await Promise.all(entries.map(factsOf));
-  return all.filter((facts) => facts !== null);
+/** The process id given last, in our own namespace; null = not told. */
+async function newestPid(): Promise<number | null> {
+  const load = await readFile('/proc/loadavg', 'latin1').catch(() => '');
+  const pid = Number(load.trim().split(' ').at(-1));
+  return Number.isSafeInteger(pid) && pid > 0 ? pid : null;
 }
 
 /** null = gone, or a zombie. */
