@@ -9,8 +9,6 @@ export default defineConfig({
     maxWorkers: 2,
     testTimeout: 60_000,
     hookTimeout: 120_000,
-    // In continuous integration a test has a second try, and is listed at the end when it needed it.
-    retry: process.env['CI'] ? 1 : 0,
     reporters: ['default', './test/support/slowest-reporter.ts'],
   },
 });

@@ -2,7 +2,7 @@ import type { Reporter, TestModule } from 'vitest/node';
 
 const SHOWN = 10;
 
-/** Prints the ten slowest test files at the end of a run, and every test that passed at a second try only: each is a defect. */
+/** Prints the ten slowest test files at the end of a run. */
 export default class SlowestReporter implements Reporter {
   onTestRunEnd(modules: readonly TestModule[]): void {
     const slowest = modules
@@ -11,12 +11,5 @@ export default class SlowestReporter implements Reporter {
       .slice(0, SHOWN);
     console.log('\nSlowest test files:');
     for (const { name, ms } of slowest) console.log(`  ${(ms / 1000).toFixed(1).padStart(6)} s  ${name}`);
-
-    const retried = modules.flatMap((module) =>
-      [...module.children.allTests()]
-        .filter((test) => (test.diagnostic()?.retryCount ?? 0) > 0)
-        .map((test) => `${module.relativeModuleId} > ${test.fullName}`),
-    );
-    if (retried.length > 0) console.log(`\nTried twice:\n${retried.map((name) => `  ${name}`).join('\n')}`);
   }
 }
