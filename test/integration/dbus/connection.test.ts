@@ -457,13 +457,13 @@ test('closing sends what was said before and leaves nothing open', async () => {
     .signals$({ sender: MAIN, interface: MAIN, member: 'StateChanged' })
     .subscribe(({ args }) => heard.push(args[0]));
   await getProperty(client, 'State');
-  // More than the socket takes at once, and little enough for a busy bus to take in a second.
-  const long = 'x'.repeat(50_000);
-  for (let serial = 0; serial < 20; serial += 1) {
+  // More than the socket takes at once.
+  const long = 'x'.repeat(100_000);
+  for (let serial = 0; serial < 100; serial += 1) {
     service.emitter.signal(MAIN, 'StateChanged', [serial, long, 'Idle', 'Idle']);
   }
   service.close();
-  await eventually('the last words are heard', () => heard.length === 20);
+  await eventually('the last words are heard', () => heard.length === 100);
   expect(service.states.at(-1)).toBe('lost');
   const { stdout } = await busctl(bus.address, [
     'call',

@@ -416,7 +416,7 @@ describe('a process killed while it saves', () => {
     const random = randomFrom(seed);
     await mkdir(directory, { mode: 0o700 });
     let acknowledged = 0;
-    for (let round = 0; round < 25; round++) {
+    for (let round = 0; round < 50; round++) {
       const before = acknowledged;
       const child = spawn(
         process.execPath,
@@ -445,6 +445,6 @@ describe('a process killed while it saves', () => {
       expect(found).toBeLessThanOrEqual(acknowledged + 1);
       acknowledged = found;
     }
-    expect(acknowledged).toBeGreaterThanOrEqual(25);
+    expect(acknowledged).toBeGreaterThanOrEqual(50);
   }, 300_000);
 });
