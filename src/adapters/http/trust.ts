@@ -2,13 +2,9 @@
  * Whom the device trusts and what it shows of itself in TLS: system roots plus `ServerCertificate`, `HttpsClient`.
  * Source: spec/server-api.md section 11, design/faults.md R10.
  */
+import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
-import {
-  createSecureContext,
-  rootCertificates,
-  type SecureContext,
-  type SecureContextOptions,
-} from 'node:tls';
+import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
 import { UpdateError } from '../../core/errors.ts';
 import type { Log } from '../../ports/log.ts';
 import type { ExpiryWatch } from './expiry-watch.ts';
@@ -25,7 +21,7 @@ export interface TrustOptions {
   readonly systemTrustPath?: string;
 }
 
-/** As `tls.connect` takes it. The contexts hold the parsed certificates: reading 140 of them costs 10 ms a connection. */
+/** As `tls.connect` takes it. The contexts hold the parsed certificates. */
 export interface TlsMaterial {
   readonly rejectUnauthorized: boolean;
   /** For servers: shows the client certificate. */
@@ -35,6 +31,10 @@ export interface TlsMaterial {
 }
 
 const SYSTEM_TRUST = '/etc/ssl/certs/ca-certificates.crt';
+/** Of the process: what is asked for with the same texts again, by each download for one. Parsing 140 certificates costs 40 ms. */
+const PARSED = new Map<string, SecureContext>();
+/** Texts are exchanged seldom; those of one service are two at most. */
+const MOST_PARSED = 4;
 
 /** Reads the files again when one of them has changed: certificates are exchanged without a restart. */
 export class Trust {
@@ -100,17 +100,16 @@ export class Trust {
         this.#complaint = problem;
       }
     }
-    const common = { minVersion: 'TLSv1.2', ca } as const;
     return {
       rejectUnauthorized: !this.#options.isTlsVerificationSkipped,
-      server: context({ ...common, ...(await this.#clientCertificate()) }),
-      proxy: context(common),
+      server: context(ca, await this.#clientCertificate()),
+      proxy: context(ca, null),
     };
   }
 
-  async #clientCertificate(): Promise<SecureContextOptions> {
+  async #clientCertificate(): Promise<ClientCertificate | null> {
     const { clientCertificate } = this.#options;
-    if (clientCertificate === null) return {};
+    if (clientCertificate === null) return null;
     const { certificatePath, key } = clientCertificate;
     refusePkcs11(key, 'HttpsClient.Key');
     const cert = await readPem(certificatePath, 'HttpsClient.Certificate');
@@ -122,18 +121,32 @@ export class Trust {
   }
 }
 
+interface ClientCertificate {
+  readonly cert: string;
+  readonly key: string;
+}
+
 /** Throws (kind `config`) for certificates that are damaged, or that do not belong to their key. */
-function context(options: SecureContextOptions): SecureContext {
+function context(ca: readonly string[], client: ClientCertificate | null): SecureContext {
+  // A digest, not the texts: one of them is a key.
+  const hash = createHash('sha256').update(JSON.stringify([ca, client])).digest('base64');
+  const known = PARSED.get(hash);
+  if (known) return known;
+  let made: SecureContext;
   try {
-    return createSecureContext(options);
+    made = createSecureContext({ minVersion: 'TLSv1.2', ca: [...ca], ...client });
   } catch (error) {
     // Without the cause: errors of a key parser do not belong into logs.
     const why = error instanceof Error ? error.message : String(error);
-    const key = options.cert === undefined ? 'ServerCertificate' : 'HttpsClient';
+    const key = client === null ? 'ServerCertificate' : 'HttpsClient';
     throw new UpdateError('config', `${key}: the certificates or the key cannot be used: ${why}`, {
       details: { key, reason: 'tls' },
     });
   }
+  PARSED.set(hash, made);
+  const oldest = PARSED.keys().next();
+  if (PARSED.size > MOST_PARSED && !oldest.done) PARSED.delete(oldest.value);
+  return made;
 }
 
 function hasPem(text: string): boolean {
