@@ -8,6 +8,7 @@ import type { Details } from '../../core/errors.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import {
+  CALL_TIMEOUT_MS,
   malformed,
   propertyChanges,
   readProperties,
@@ -43,6 +44,9 @@ const BATTERY_STATES = [
   'pending-discharge',
 ];
 
+/** Of all kinds: mice and keyboards have batteries too. */
+const MAX_DEVICES = 64;
+
 interface Power {
   readonly isOnBattery: boolean;
   /** null = there is none. */
@@ -70,8 +74,26 @@ async function readPower(bus: ConditionBus): Promise<Power> {
   if (!isPresent) return { isOnBattery, battery: null };
   const percent = device.get('Percentage');
   if (typeof percent !== 'number') throw malformed('Percentage of the battery', percent);
+  if (percent === 0 && !(await hasBattery(bus))) return { isOnBattery, battery: null };
   const state = BATTERY_STATES[Number(device.get('State'))] ?? 'unknown';
   return { isOnBattery, battery: { percent, state } };
+}
+
+/**
+ * Whether a battery is in the device. UPower (0.99.20) calls the sum of all batteries present at 0 % where there are only
+ * empty bays: a device on mains whose battery was taken out would wait for ever.
+ */
+async function hasBattery(bus: ConditionBus): Promise<boolean> {
+  const { name: destination, path } = UPOWER;
+  const order = { destination, path, interface: NAME, member: 'EnumerateDevices' };
+  const [paths] = await bus.call(order, CALL_TIMEOUT_MS);
+  if (!Array.isArray(paths)) throw malformed('the devices of UPower', paths);
+  for (const one of (paths as readonly string[]).slice(0, MAX_DEVICES)) {
+    const device = await readProperties(bus, { ...DISPLAY_DEVICE, path: one });
+    const isSupply = device.get('PowerSupply') === true && device.get('IsPresent') === true;
+    if (isSupply && BATTERY_TYPES.includes(device.get('Type'))) return true;
+  }
+  return false;
 }
 
 function judge(rule: PowerRule, reading: Reading<Power>): readonly Finding[] {

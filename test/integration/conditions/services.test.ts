@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ConditionSettings, PowerRule } from '../../../src/core/control/condition-settings.ts';
+import type { ConditionSettings } from '../../../src/core/control/condition-settings.ts';
 import {
   addBlockInhibited,
   addMetered,
@@ -17,6 +17,7 @@ import {
 } from '../../support/dbusmock.ts';
 import { eventually } from '../../support/eventually.ts';
 import type { PrivateBus } from '../../support/private-bus.ts';
+import { meteredCases, POWER, powerCases } from './service-cases.ts';
 import { POINT, watch, type Watched } from './support.ts';
 
 let bus: PrivateBus;
@@ -40,14 +41,6 @@ function start(settings: Partial<ConditionSettings>): Watched {
   return watched;
 }
 
-const POWER: PowerRule = {
-  points: [POINT],
-  minBatteryPercent: 50,
-  isMainsRequired: true,
-  assumesMainsWithoutUPower: false,
-  isSkippable: false,
-};
-
 describe('power', () => {
   let service: MockService;
   let control: PowerControl;
@@ -62,67 +55,11 @@ describe('power', () => {
     await service.dispose();
   });
 
-  it('is met on mains with a full battery, and with no battery at all', async () => {
-    await control.set({ isOnBattery: false, percent: 80 });
-    const conditions = start({ power: POWER });
-    await conditions.becomes([]);
-    await control.set({ isOnBattery: false, percent: null });
-    await control.set({ isOnBattery: true, percent: 10 });
-    await conditions.becomes(['power/on-battery']);
-    await control.set({ isOnBattery: false, percent: null });
-    await conditions.becomes([]);
-  });
-
-  it('follows the plug and the battery, and says how full it is', async () => {
-    await control.set({ isOnBattery: true, percent: 80 });
-    const conditions = start({ power: POWER });
-    await conditions.becomes(['power/on-battery']);
-    const { sinceWallMs } = conditions.latest()[0]!;
-    expect(conditions.latest()[0]).toEqual({
-      id: 'power',
-      kind: 'power',
-      owner: '',
-      reasonCode: 'on-battery',
-      sinceWallMs,
-      endsWallMs: 0,
-      isSkippable: false,
-      details: { 'battery-percent': 80, 'battery-state': 'discharging' },
-    });
-    expect(Math.abs(sinceWallMs - Date.now())).toBeLessThan(60_000);
-    await control.set({ isOnBattery: false, percent: 30 });
-    await conditions.becomes(['power/battery-low']);
-    // Not met all along: it began then.
-    expect(conditions.latest()[0]).toMatchObject({
-      sinceWallMs,
-      details: { 'battery-percent': 30, 'battery-state': 'charging', 'min-battery-percent': 50 },
-    });
-    await control.set({ isOnBattery: false, percent: 50 });
-    await conditions.becomes([]);
-  });
-
-  it('does not look at the plug when only the battery matters', async () => {
-    await control.set({ isOnBattery: true, percent: 51 });
-    const conditions = start({ power: { ...POWER, isMainsRequired: false } });
-    await conditions.becomes([]);
-    await control.set({ isOnBattery: true, percent: 49 });
-    await conditions.becomes(['power/battery-low']);
-  });
-
-  it('is not known while UPower is gone, and is seen again when it comes back', async () => {
-    await control.set({ isOnBattery: false, percent: 90 });
-    const conditions = start({ power: POWER });
-    await conditions.becomes([]);
-    await service.kill();
-    await conditions.becomes(['power/not-known']);
-    expect(
-      conditions.log.records.some(({ level, fields }) => level === 'warn' && fields['service'] === UPOWER),
-    ).toBe(true);
-    await service.start();
-    // The stand-in starts with mains and no battery.
-    await conditions.becomes([]);
-    await control.set({ isOnBattery: true, percent: 90 });
-    await conditions.becomes(['power/on-battery']);
-  });
+  powerCases(
+    start,
+    () => service,
+    () => control,
+  );
 
   it('is not known when UPower does not answer', async () => {
     service.freeze(true);
@@ -170,30 +107,27 @@ describe('a metered link', () => {
     await service.dispose();
   });
 
-  it('is waited for as long as NetworkManager calls it metered, or guesses so', async () => {
+  meteredCases(
+    start,
+    () => ({
+      kill: () => service.kill(),
+      start: async () => {
+        await service.start();
+        await addMetered(service, 2);
+      },
+    }),
+    // No link is unknown to NetworkManager.
+    (isMetered) => setMetered(service, isMetered === null ? 0 : isMetered ? 1 : 2),
+  );
+
+  it('is also one that NetworkManager guesses to be', async () => {
     const conditions = start({ metered: { points: [POINT], isSkippable: true } });
-    await conditions.becomes([]);
-    await setMetered(service, 1);
-    await conditions.becomes(['metered/metered-link']);
-    expect(conditions.latest()[0]).toMatchObject({ isSkippable: true, details: { 'is-guess': false } });
-    await setMetered(service, 4);
     await conditions.becomes([]);
     await setMetered(service, 3);
     await conditions.becomes(['metered/metered-link']);
     expect(conditions.latest()[0]).toMatchObject({ details: { 'is-guess': true } });
-    await setMetered(service, 0);
+    await setMetered(service, 4);
     await conditions.becomes([]);
-  });
-
-  it('is not known while NetworkManager is gone', async () => {
-    await setMetered(service, 2);
-    const conditions = start({ metered: { points: [POINT], isSkippable: true } });
-    await conditions.becomes([]);
-    await service.kill();
-    await conditions.becomes(['metered/not-known']);
-    await service.start();
-    await addMetered(service, 1);
-    await conditions.becomes(['metered/metered-link']);
   });
 });
 
