@@ -23,7 +23,13 @@ export function realServicesUnavailable(): string | null {
     (path) => !existsSync(path),
   );
   if (missing.length > 0) return `${missing.join(', ')} not installed`;
-  const tried = spawnSync('unshare', ['--net', '--mount', 'sh', '-c', 'ip link add name one type veth peer name other']);
+  const tried = spawnSync('unshare', [
+    '--net',
+    '--mount',
+    'sh',
+    '-c',
+    'ip link add name one type veth peer name other',
+  ]);
   return tried.status === 0 ? null : `no network of its own: ${tried.stderr.toString().trim()}`;
 }
 
