@@ -10,7 +10,7 @@ import {
 import { snoozeLeftSeconds, type ActiveSnooze } from './control/snooze.ts';
 import { refuse } from './refusal.ts';
 import type { UpdateState } from './state.ts';
-import { waitedMs } from './waiting.ts';
+import { waitedMs } from './wait-time.ts';
 
 /** Putting a question off: within which limits. Source: design/dbus-api.md "Snooze". */
 /** The reply is the wall clock of the end, milliseconds. */

@@ -1,7 +1,7 @@
 import type { Effect, Notice } from './effect.ts';
 import type { Failure } from './errors.ts';
 import type { UpdateEvent } from './event.ts';
-import type { Deployment, Schedule, UpdateState } from './state.ts';
+import type { Deployment, GateVisit, Schedule, UpdateState } from './state.ts';
 
 /** One transition in the making: the state so far and the effects ordered so far. Lives inside transition(). */
 export interface Draft {
@@ -12,6 +12,10 @@ export interface Draft {
 
 export function change(draft: Draft, changes: Partial<UpdateState>): void {
   draft.state = { ...draft.state, ...changes };
+}
+
+export function changeVisit(draft: Draft, changes: Partial<GateVisit>): void {
+  if (draft.state.visit !== null) change(draft, { visit: { ...draft.state.visit, ...changes } });
 }
 
 export function changeDeployment(draft: Draft, changes: Partial<Deployment>): void {

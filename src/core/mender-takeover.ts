@@ -26,7 +26,7 @@ import {
   type UpdateState,
 } from './state.ts';
 import { FLOW, isFinalReport } from './transition-table.ts';
-import { resultOf } from './walk.ts';
+import { resultOf } from './deployment-end.ts';
 
 /**
  * Taking over from a Mender client: from what its store holds to the state this service begins with. Pure; reading the

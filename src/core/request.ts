@@ -6,7 +6,8 @@ import { progressStarted } from './progress.ts';
 import { recordDecision } from './proof.ts';
 import { NO_PROGRESS, NOBODY_HAS_DECIDED, type Deployment, type EndRequest } from './state.ts';
 import { FLOW, isFinalReport } from './transition-table.ts';
-import { announceEnd, endSnooze, endWait, reconsiderGate, waitedMs, type Cause } from './waiting.ts';
+import { endSnooze, waitedMs } from './wait-time.ts';
+import { announceEnd, endWait, reconsiderGate, type Cause } from './waiting.ts';
 import { follow, followGate } from './walk.ts';
 
 /**

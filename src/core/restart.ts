@@ -6,7 +6,8 @@ import { holdContextOf } from './holding.ts';
 import { choose, countCheckpoint, enter } from './walk.ts';
 import { FLOW } from './transition-table.ts';
 import { NOTHING_PLANNED, type UpdateState } from './state.ts';
-import { recordPassage, waitedMs } from './waiting.ts';
+import { waitedMs } from './wait-time.ts';
+import { recordPassage } from './waiting.ts';
 
 /** More changes than are ever published between two saves: the serial must not go back after a crash. */
 const UNSAVED_SERIALS = 1_000_000;

@@ -47,7 +47,8 @@ import { restart } from './restart.ts';
 import { wantRetry } from './set-aside.ts';
 import type { UpdateState } from './state.ts';
 import { FLOW, WORK_EVENTS } from './transition-table.ts';
-import { takeFetchedMap, tickAtGate } from './waiting.ts';
+import { takeFetchedMap } from './map-refresh.ts';
+import { tickAtGate } from './waiting.ts';
 import { enter, follow, followGate, spoil, startWork } from './walk.ts';
 
 /**

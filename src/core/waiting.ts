@@ -1,32 +1,37 @@
 import { decideGate, type FailVerdict, type PassVerdict, type WaitVerdict } from './control/gate.ts';
 import { countTime, expireHolds } from './control/hold.ts';
-import {
-  advanceMaps,
-  hasMapOf,
-  hasReleaseAt,
-  letsGoByExpiry,
-  releasesIn,
-  withoutFailingExpiry,
-  nextHalfwayBootMs,
-  type MapPool,
-} from './control/map-pool.ts';
+import { hasMapOf, letsGoByExpiry, withoutFailingExpiry } from './control/map-pool.ts';
 import {
   announce,
   change,
   changeDeployment,
+  changeVisit,
   logDeployment,
   order,
   recordFailure,
   type Draft,
 } from './draft.ts';
 import type { WaitOutcome } from './effect.ts';
-import type { Details, Failure } from './errors.ts';
-import type { EventBody } from './event.ts';
+import type { Details } from './errors.ts';
+import {
+  advanceAskedMaps,
+  armForRelease,
+  INQUIRY_LIMIT_MS,
+  isControlled,
+  isReleaseKnown,
+  watchClockForRelease,
+} from './gate-maps.ts';
 import type { HoldPoint } from './hold-point.ts';
-import { retryDelayMs } from './retry.ts';
-import { insertServerMap } from './server-map.ts';
 import { areUpdatesEnabled, type GateVisit, type UpdateState, type Wait } from './state.ts';
 import { FLOW } from './transition-table.ts';
+import {
+  activeSnooze,
+  carriedAt,
+  endSnoozeWhenOver,
+  forgetSnooze,
+  snoozedSoFar,
+  spentAt,
+} from './wait-time.ts';
 
 /**
  * Visits of gates and waits at them: what is found out first, how a wait begins, is looked at again, and ends. Whether to
@@ -39,14 +44,6 @@ import { FLOW } from './transition-table.ts';
 const COUNT_EVERY_MS = 600_000;
 /** Tickets remembered for a repeated Continue whose first reply was lost. */
 const PASSED_TICKETS_KEPT = 16;
-/** Whoever looks at the conditions has limits of its own; should it fall silent, the wait must show that. */
-const INQUIRY_LIMIT_MS = 60_000;
-/** No map is fetched or asked again sooner, however short its lifetime. */
-const MIN_REFRESH_MS = 1_000;
-
-/** Earlier by up to this part: a fleet that waits at one gate does not ask its server all at once. */
-const REFRESH_JITTER = 0.1;
-
 /** refused: the answer is no, and nothing has been touched. failed: as Mender, the next state's failure path. */
 export type GateResult = 'waiting' | 'passed' | 'refused' | 'failed';
 
@@ -55,11 +52,6 @@ export type Cause =
   | { readonly kind: 'person'; readonly uid: number; readonly app: string }
   /** A hold or a map has run out. */
   | { readonly kind: 'expiry' };
-
-/** Waiting time used up so far. Only boot time counts: wall-clock steps change nothing. */
-export function waitedMs(wait: Wait, nowBootMs: number): number {
-  return wait.waitedMs + Math.max(0, nowBootMs - wait.asOfBootMs);
-}
 
 /** Arrives at a gate, or comes back to it after a restart: finds out what the decision needs, then decides. */
 export function arriveAtGate(draft: Draft, point: HoldPoint): GateResult {
@@ -103,70 +95,6 @@ export function tickAtGate(draft: Draft): GateResult {
     changeVisit(draft, { refreshAtBootMs: null });
     order(draft, { kind: 'fetchControlMap', workId, deploymentId: deployment.id });
   }
-  return reconsiderGate(draft, null);
-}
-
-/** Source: spec/update-control.md sections 5 and 6. */
-export function takeFetchedMap(
-  draft: Draft,
-  answer: Extract<EventBody, { kind: 'ControlMapFetched' }>['answer'],
-): GateResult {
-  const { visit, deployment, settings } = draft.state;
-  if (visit === null || deployment === null) return 'waiting';
-  const { at } = draft.event;
-  if (answer.kind === 'deployment-gone') {
-    recordFailure(draft, {
-      name: 'AbortedByServer',
-      message: 'the server does not know the deployment any more',
-      details: { point: visit.point },
-    });
-    endWait(draft, 'aborted', { reason: 'deployment-gone' });
-    return 'failed';
-  }
-  const outcome = answer.kind === 'map' ? insertServerMap(draft, deployment.id, answer) : null;
-  if (outcome?.kind === 'pool') {
-    change(draft, { controlMaps: outcome.pool, serial: draft.state.serial + 1 });
-    changeVisit(draft, {
-      refresh: 'none',
-      failedRefreshes: 0,
-      refreshAtBootMs: nextRefreshMs(draft, outcome.pool, deployment.id),
-    });
-    watchClockForRelease(draft);
-    return reconsiderGate(draft, null);
-  }
-  const failedRefreshes = visit.failedRefreshes + 1;
-  const why =
-    answer.kind === 'failed'
-      ? answer.failure.message
-      : outcome?.kind === 'refused'
-        ? outcome.message
-        : 'there is none';
-  logDeployment(draft, 'warning', `The control map could not be refreshed: ${why}`);
-  const delayMs = retryDelayMs(
-    failedRefreshes,
-    {
-      maxIntervalSeconds: settings.updatePollIntervalSeconds,
-      maxRetries: settings.retryPollCount,
-    },
-    answer.kind === 'failed' ? answer.retryAfterSeconds : 0,
-  );
-  // What it knows has an end of its own, and the server has said that it need not be there then.
-  if (isReleaseKnown(draft, visit)) {
-    const afterMs = delayMs ?? Math.max(MIN_REFRESH_MS, settings.updatePollIntervalSeconds * 1000);
-    changeVisit(draft, { refresh: 'none', failedRefreshes, refreshAtBootMs: at.bootMs + afterMs });
-    return reconsiderGate(draft, null);
-  }
-  if (delayMs === null) {
-    const failure: Failure = {
-      name: 'ControlMap',
-      message: `the control map could not be refreshed in ${failedRefreshes} attempts: ${why}`,
-      details: { point: visit.point, reason: 'map-not-refreshed', attempts: failedRefreshes },
-    };
-    recordFailure(draft, failure);
-    endWait(draft, 'aborted', { reason: 'map-not-refreshed' });
-    return 'failed';
-  }
-  changeVisit(draft, { refresh: 'retrying', failedRefreshes, refreshAtBootMs: at.bootMs + delayMs });
   return reconsiderGate(draft, null);
 }
 
@@ -372,27 +300,6 @@ function armGateTimer(draft: Draft, verdict: WaitVerdict): void {
   });
 }
 
-/** A release at a time goes by the wall clock, so whoever waits for one must know whether that can be believed. */
-function watchClockForRelease(draft: Draft): void {
-  const { visit, workId } = draft.state;
-  if (visit === null || visit.clockProblem !== undefined || !isReleaseKnown(draft, visit)) return;
-  changeVisit(draft, { clockProblem: null });
-  order(draft, { kind: 'watchWallClock', workId });
-}
-
-/** While something is still being found out: not for longer than the release, and not for ever. */
-function armForRelease(draft: Draft, { point, clockProblem }: GateVisit): void {
-  if (clockProblem === undefined) return;
-  const { controlMaps, workId } = draft.state;
-  const clock = { wallMs: draft.event.at.wallMs, problem: clockProblem ?? 'not-known' };
-  const dueInMs = releasesIn(controlMaps, point, clock);
-  order(draft, { kind: 'armTimer', workId, delayMs: Math.min(...dueInMs, INQUIRY_LIMIT_MS) });
-}
-
-function isReleaseKnown(draft: Draft, { point }: GateVisit): boolean {
-  return isMapPointName(point) && hasReleaseAt(draft.state.controlMaps, point);
-}
-
 function situationAt(draft: Draft, visit: GateVisit, spentMs: number): Parameters<typeof decideGate>[0] {
   const { state, event } = draft;
   const { deployment, settings } = state;
@@ -424,65 +331,6 @@ function situationAt(draft: Draft, visit: GateVisit, spentMs: number): Parameter
   };
 }
 
-function carriedAt(state: UpdateState, point: HoldPoint) {
-  const carried = state.deployment?.carriedWait;
-  return carried?.point === point ? carried : { spentMs: 0, snoozedMs: 0, notice: '' };
-}
-
-function spentAt(state: UpdateState, point: HoldPoint, nowBootMs: number): number {
-  return state.wait === null ? carriedAt(state, point).spentMs : waitedMs(state.wait, nowBootMs);
-}
-
-function activeSnooze(state: UpdateState, point: HoldPoint) {
-  const active = state.deployment?.snoozes.active ?? null;
-  return active?.point === point ? active : null;
-}
-
-/** Time at this point in which nobody was asked. */
-function snoozedSoFar(state: UpdateState, spentMs: number): number {
-  const point = state.visit?.point ?? state.wait?.point;
-  const ended = state.wait?.snoozedMs ?? (point ? carriedAt(state, point).snoozedMs : 0);
-  const active = point ? activeSnooze(state, point) : null;
-  return ended + (active ? Math.max(0, spentMs - active.sinceWaitedMs) : 0);
-}
-
-/** Also one that ran out while the service was down, before the wait has begun again. */
-function endSnoozeWhenOver(draft: Draft, point: HoldPoint, spentMs: number): void {
-  const active = activeSnooze(draft.state, point);
-  if (active !== null && spentMs >= active.untilWaitedMs) endSnooze(draft, spentMs);
-}
-
-/** The question is put again; `atWaitedMs`: until when nobody was asked. */
-export function endSnooze(draft: Draft, atWaitedMs: number): void {
-  const { wait: present, deployment } = draft.state;
-  const active = deployment?.snoozes.active;
-  if (!deployment || !active) return;
-  const justMs = Math.max(0, Math.min(atWaitedMs, active.untilWaitedMs) - active.sinceWaitedMs);
-  const { carriedWait } = deployment;
-  changeDeployment(draft, {
-    snoozes: { ...deployment.snoozes, active: null },
-    ...(!present &&
-      carriedWait?.point === active.point && {
-        carriedWait: { ...carriedWait, snoozedMs: carriedWait.snoozedMs + justMs },
-      }),
-  });
-  if (present) change(draft, { wait: { ...present, snoozedMs: present.snoozedMs + justMs } });
-}
-
-/** Passed all the same, by a map or the ceiling. */
-function forgetSnooze(draft: Draft, point: HoldPoint): void {
-  const { deployment } = draft.state;
-  if (deployment === null || activeSnooze(draft.state, point) === null) return;
-  changeDeployment(draft, { snoozes: { ...deployment.snoozes, active: null } });
-}
-
-/** The maps' `on_action_executed`, once for each passage: design/compatibility.md. */
-function advanceAskedMaps(draft: Draft, point: HoldPoint): void {
-  const { visit, controlMaps } = draft.state;
-  if (visit === null || visit.askedMaps.length === 0 || !isMapPointName(point)) return;
-  change(draft, { controlMaps: advanceMaps(controlMaps, point, visit.askedMaps) });
-}
-
 /** The time of holds begins to run with the wait, not before: the decision must find it as it is now. */
 function countTimeBefore(draft: Draft, point: HoldPoint): void {
   const { wait: present, holds } = draft.state;
@@ -497,38 +345,6 @@ function countTimeBefore(draft: Draft, point: HoldPoint): void {
 function dropHolds(draft: Draft, isOver: (hold: UpdateState['holds'][number]) => boolean): void {
   const { holds } = draft.state;
   if (holds.some(isOver)) change(draft, { holds: holds.filter((hold) => !isOver(hold)) });
-}
-
-function isMapPointName(
-  point: HoldPoint,
-): point is Exclude<HoldPoint, 'Download_Enter' | 'ArtifactRollbackReboot_Enter'> {
-  return point !== 'Download_Enter' && point !== 'ArtifactRollbackReboot_Enter';
-}
-
-/** Whether control maps have a say at the gate the update is at. */
-function isControlled(draft: Draft): boolean {
-  const { work } = FLOW[draft.state.step];
-  return work.kind === 'gate' && isMapPointName(work.point);
-}
-
-function nextRefreshMs(draft: Draft, pool: MapPool, deploymentId: string): number | null {
-  if (!hasMapOf(pool, deploymentId)) return null;
-  const { bootMs } = draft.event.at;
-  const pollMs = draft.state.settings.updatePollIntervalSeconds * 1000;
-  const halfway = nextHalfwayBootMs(pool, deploymentId);
-  const latestMs = Math.min(halfway ?? bootMs + pollMs, bootMs + pollMs);
-  const dueMs = latestMs - Math.floor((latestMs - bootMs) * REFRESH_JITTER * chanceOf(draft.event.nonce));
-  return Math.max(dueMs, bootMs + MIN_REFRESH_MS);
-}
-
-/** A number from 0 to 1, out of the random digits that came with the event. */
-function chanceOf(nonce: string): number {
-  const value = Number.parseInt(nonce.slice(0, 8), 16) / 0x1_0000_0000;
-  return Number.isNaN(value) ? 0 : value;
-}
-
-function changeVisit(draft: Draft, changes: Partial<GateVisit>): void {
-  if (draft.state.visit !== null) change(draft, { visit: { ...draft.state.visit, ...changes } });
 }
 
 function silence(nowWallMs: number): NonNullable<GateVisit['unmet']>[number] {

@@ -1,5 +1,4 @@
 import {
-  announce,
   change,
   changeDeployment,
   changeSchedule,
@@ -8,19 +7,20 @@ import {
   recordFailure,
   type Draft,
 } from './draft.ts';
+import {
+  announceStart,
+  finishDeployment,
+  forgetMaps,
+  forgetWhatIsOver,
+  hasBegunInstalling,
+  keepInconsistentName,
+  letGoOfFinished,
+  letGoOfOffer,
+} from './deployment-end.ts';
 import type { Failure } from './errors.ts';
 import { progressAt } from './progress.ts';
-import { applyProvides, inconsistentName } from './provides.ts';
-import { rememberEnd } from './set-aside.ts';
-import {
-  HISTORY_LIMIT,
-  NO_PROGRESS,
-  type Deployment,
-  type FlowStep,
-  type HistoryEntry,
-  type Result,
-  type UpdateState,
-} from './state.ts';
+import { applyProvides } from './provides.ts';
+import type { FlowStep } from './state.ts';
 import {
   FLOW,
   isFinalReport,
@@ -29,7 +29,6 @@ import {
   type Target,
   type Targets,
 } from './transition-table.ts';
-import { clearExpired, deleteMapsOf } from './control/map-pool.ts';
 import { arriveAtGate, endWait, leaveGate, type GateResult } from './waiting.ts';
 
 /** Walking the table: from a step and the outcome of its work to the next step and the work that it orders. */
@@ -253,10 +252,6 @@ export function countCheckpoint(draft: Draft, step: FlowStep): FlowStep {
   return step === 'cleanup-after-failure' ? 'report-failure' : step;
 }
 
-function hasBegunInstalling({ passages }: Deployment): boolean {
-  return passages.some(({ point }) => point === 'ArtifactInstall_Enter');
-}
-
 /** Leaves the present step for one where the device counts as neither old nor new. */
 export function spoil(draft: Draft, failure: Failure, to: FlowStep): void {
   applyMark(draft, { to, marks: 'spoils' }, failure);
@@ -291,19 +286,6 @@ function applyMark(draft: Draft, target: Target, failure: Failure | null): void 
   }
 }
 
-/** Source: spec/update-flow.md section 6.5, C: new name with suffix, group as well, old provides kept. */
-function keepInconsistentName(draft: Draft): void {
-  const { deployment, installed } = draft.state;
-  if (!deployment?.isInconsistent || !deployment.artifact) return;
-  change(draft, {
-    installed: {
-      ...installed,
-      artifactName: inconsistentName(deployment.artifact.artifactName),
-      artifactGroup: deployment.artifact.artifactGroup || installed.artifactGroup,
-    },
-  });
-}
-
 function isCleanup(step: FlowStep): boolean {
   const { work } = FLOW[step];
   return work.kind === 'module' && work.action === 'Cleanup';
@@ -316,105 +298,4 @@ function isBeginning(from: FlowStep, to: FlowStep): boolean {
     (to === 'report-already-installed' && from !== to) ||
     (to === 'report-failure' && FLOW[from].state === 'Sync')
   );
-}
-
-function announceStart(draft: Draft): void {
-  const { deployment } = draft.state;
-  if (deployment === null) return;
-  order(draft, { kind: 'openDeploymentLog', deploymentId: deployment.id });
-  logDeployment(draft, 'info', `Deployment ${deployment.id} started`);
-  announce(draft, {
-    kind: 'DeploymentStarted',
-    deploymentId: deployment.id,
-    details: {
-      source: deployment.source,
-      'artifact-name': deployment.artifact?.artifactName ?? deployment.announcedName,
-      'initiator-uid': deployment.initiatorUid,
-    },
-  });
-}
-
-export function resultOf(deployment: Deployment): Result {
-  if (deployment.isInconsistent) return 'inconsistent';
-  if (deployment.failure === null) return 'success';
-  if (deployment.endRequest?.kind === 'abort' || deployment.failure.name === 'AbortedByServer')
-    return 'aborted';
-  return deployment.isRolledBack ? 'rolled-back' : 'failure';
-}
-
-/** The result is final before the server hears of it; it is in the history exactly once. */
-function finishDeployment(draft: Draft): void {
-  const { deployment, history, progress } = draft.state;
-  if (deployment === null) return;
-  // Restarts while the server is being told are counted afresh: they can end the report, not change the result.
-  changeDeployment(draft, { checkpointCount: 0 });
-  const entry = historyEntry(deployment, draft.event.at.wallMs);
-  change(draft, {
-    history: [entry, ...history].slice(0, HISTORY_LIMIT),
-    progress:
-      entry.result === 'success' ? { ...progress, overall: 100, step: -1 } : { ...progress, step: -1 },
-  });
-  rememberEnd(draft, deployment, hasBegunInstalling(deployment));
-  logDeployment(draft, entry.result === 'success' ? 'info' : 'error', `Deployment finished: ${entry.result}`);
-  announce(draft, {
-    kind: 'DeploymentFinished',
-    deploymentId: deployment.id,
-    result: entry.result,
-    errorName: entry.failure?.name ?? '',
-    details: entry.failure?.details ?? {},
-  });
-}
-
-function historyEntry(deployment: Deployment, finishedWallMs: number): HistoryEntry {
-  return {
-    deploymentId: deployment.id,
-    source: deployment.source,
-    artifactName: deployment.artifact?.artifactName ?? deployment.announcedName,
-    digest: deployment.artifact?.digest ?? '',
-    result: resultOf(deployment),
-    failure: deployment.failure,
-    startedWallMs: deployment.startedWallMs,
-    finishedWallMs,
-    initiatorUid: deployment.initiatorUid,
-    consents: deployment.consents,
-    passages: deployment.passages,
-    decisions: deployment.decisions,
-  };
-}
-
-/** Source: spec/update-control.md section 3.3; expired maps go at every poll (design/compatibility.md). */
-function forgetWhatIsOver(draft: Draft, step: FlowStep): void {
-  const controlMaps = clearExpired(draft.state.controlMaps);
-  if (controlMaps.length !== draft.state.controlMaps.length) change(draft, { controlMaps });
-  // Between two deployments: what was meant for the one that is over, or has waited in vain for its point.
-  if (step === 'idle-enter' && draft.state.deployment === null) forgetHolds(draft);
-}
-
-function forgetHolds(draft: Draft): void {
-  const { holds } = draft.state;
-  const isOver = ({ isExpired, deploymentId }: UpdateState['holds'][number]): boolean =>
-    isExpired || (deploymentId !== '' && deploymentId === draft.state.deployment?.id);
-  if (holds.some(isOver)) change(draft, { holds: holds.filter((hold) => !isOver(hold)) });
-}
-
-/** A deployment's maps end with its clean-up: spec/update-control.md section 3.3. */
-function forgetMaps(draft: Draft): void {
-  const { deployment, controlMaps } = draft.state;
-  if (deployment === null) return;
-  const left = deleteMapsOf(controlMaps, deployment.id);
-  if (left.length !== controlMaps.length) change(draft, { controlMaps: left });
-}
-
-function letGoOfFinished(draft: Draft): void {
-  if (draft.state.deployment === null) return;
-  forgetHolds(draft);
-  change(draft, { deployment: null });
-  order(draft, { kind: 'closeDeploymentLog' });
-}
-
-/** An offer that was not taken up is forgotten: the server makes it again, with a fresh link. */
-function letGoOfOffer(draft: Draft): void {
-  if (draft.state.deployment?.source !== 'server') return;
-  change(draft, { deployment: null, progress: NO_PROGRESS });
-  order(draft, { kind: 'closeDeploymentLog' });
 }
