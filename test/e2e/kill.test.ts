@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { FLOW_STEPS } from '../../src/core/state.ts';
 import { actionOf, chainOf } from '../support/chain.ts';
 import { eventually } from '../support/eventually.ts';
+import { partOf } from '../support/part.ts';
 import { randomFrom, seedFromEnvironment } from '../support/random.ts';
 import { nextStored, storedStates } from '../support/stored-state.ts';
 import { CASES, CURRENT, ELSEWHERE, errorName, type Case } from './kill-cases.ts';
@@ -29,9 +30,9 @@ describe.concurrent(
       expect(CASES.filter(({ step }) => step in ELSEWHERE)).toEqual([]);
     });
 
-    CASES.forEach(({ step, at, failing = [], after, result, error }, index) => {
-      // What is no gate must not care which boot it is: every other case is a power cut.
-      const boot = index % 2 === 0 ? 'same' : 'next';
+    // What is no gate must not care which boot it is: every other case is a power cut.
+    const cases = CASES.map((one, index) => ({ ...one, boot: index % 2 === 0 ? 'same' : 'next' }) as const);
+    for (const { step, at, failing = [], after, result, error, boot } of partOf('kills', cases, 3)) {
       it(`${step} (${at}), ${boot} boot → ${after || 'nothing more'}, ${result}`, () =>
         devices.use({}, async (service) => {
           for (const short of failing) await service.device.order(actionOf(short), 'fail-once');
@@ -54,7 +55,7 @@ describe.concurrent(
             expect(end['LastErrorDetails']).toMatchObject({ 'same-boot': boot === 'same' });
           }
         }));
-    });
+    }
 
     it('idle-enter after the update: the result is there, and only the script runs again', () =>
       devices.use({}, async (service) => {

@@ -11,6 +11,7 @@ import { compose, type Composition } from '../support/composition.ts';
 import { makeDevice, type Device } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
 import { FakeServer, type ServerFault } from '../support/fake-server.ts';
+import { partOf } from '../support/part.ts';
 import {
   artifactFor,
   deviceFor,
@@ -128,7 +129,8 @@ describe.concurrent('every row of the table, with a server', { timeout: 60_000 }
 });
 
 describe.concurrent('rows with a kill, when the machine boots again as well', { timeout: 60_000 }, () => {
-  for (const row of ROWS.filter(({ faults }) => faults.some(({ kind }) => kind === 'kill'))) {
+  const rows = ROWS.filter(({ faults }) => faults.some(({ kind }) => kind === 'kill'));
+  for (const row of partOf('rows with a kill, the next boot', rows, 3)) {
     it(`row ${row.number}: ${row.name}`, async () => expectOutcome(row, await runRow(row, 'next')));
   }
 });

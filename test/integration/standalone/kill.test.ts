@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { InState } from '../../../src/core/standalone-table.ts';
 import { actionOf } from '../../support/chain.ts';
+import { partOf } from '../../support/part.ts';
 import { makeShelf, withBench, type ArtifactShelf, type Bench } from './support.ts';
 
 /** kill -9 while each call of each flow runs, that is behind every save; then the next command finds its way. */
@@ -145,26 +146,26 @@ async function killAt(
   expect(signal).toBe('SIGKILL');
 }
 
-describe('a command that is killed', () => {
-  for (const flow of FLOWS) {
-    for (const kill of flow.kills) {
-      for (const at of kill.at) {
-        it(`${flow.name}, at ${at}: leaves ${kill.record ?? 'nothing'}, and resume finds its way`, () =>
-          withBench({ supportsRollback: flow.supportsRollback }, async (bench) => {
-            for (const _ of flow.before) expect((await bench.install(artifact)).status).toBe(0);
-            for (const failing of flow.failing) await bench.device.order(actionOf(failing), 'fail');
-            await killAt(bench, flow.killed, at);
-            expect((await bench.record())?.inState ?? null).toBe(kill.record);
-            await bench.chain();
+const CASES = FLOWS.flatMap((flow) =>
+  flow.kills.flatMap((kill) => kill.at.map((at) => ({ flow, kill, at }))),
+);
 
-            const resumed = await bench.run(['resume']);
-            expect(await bench.chain()).toBe(kill.chain);
-            expect(resumed.status).toBe(kill.exitCode);
-            expect(await bench.name()).toBe(kill.name);
-            expect(await bench.record()).toBeNull();
-          }));
-      }
-    }
+describe('a command that is killed', () => {
+  for (const { flow, kill, at } of partOf('kills of the command', CASES, 3)) {
+    it(`${flow.name}, at ${at}: leaves ${kill.record ?? 'nothing'}, and resume finds its way`, () =>
+      withBench({ supportsRollback: flow.supportsRollback }, async (bench) => {
+        for (const _ of flow.before) expect((await bench.install(artifact)).status).toBe(0);
+        for (const failing of flow.failing) await bench.device.order(actionOf(failing), 'fail');
+        await killAt(bench, flow.killed, at);
+        expect((await bench.record())?.inState ?? null).toBe(kill.record);
+        await bench.chain();
+
+        const resumed = await bench.run(['resume']);
+        expect(await bench.chain()).toBe(kill.chain);
+        expect(resumed.status).toBe(kill.exitCode);
+        expect(await bench.name()).toBe(kill.name);
+        expect(await bench.record()).toBeNull();
+      }));
   }
 
   it('can be killed in every step of resume as well', () =>
