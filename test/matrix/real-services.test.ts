@@ -1,11 +1,8 @@
 /** What services.test.ts shows with stand-ins, with the real UPower and NetworkManager. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { startSystemBus } from '../support/dbusmock.ts';
-import type { PrivateBus } from '../support/private-bus.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { RealNetworkManager, realServicesUnavailable, RealUPower } from '../support/real-services.ts';
 import { meteredCases, powerCases } from '../integration/conditions/service-cases.ts';
-import { watch, type Watched } from '../integration/conditions/support.ts';
-import type { ConditionSettings } from '../../src/core/control/condition-settings.ts';
+import { onSystemBus } from '../integration/conditions/support.ts';
 
 const unavailable = realServicesUnavailable();
 
@@ -14,32 +11,14 @@ it('are there in continuous integration', () => {
 });
 
 describe.skipIf(unavailable)(`the real services${unavailable === null ? '' : ` (${unavailable})`}`, () => {
-  let bus: PrivateBus;
-  let watched: Watched | null = null;
-
-  beforeAll(async () => {
-    bus = await startSystemBus();
-  });
-
-  afterAll(async () => {
-    await bus.dispose();
-  });
-
-  afterEach(() => {
-    watched?.stop();
-    watched = null;
-  });
-
-  function start(settings: Partial<ConditionSettings>): Watched {
-    watched = watch(settings, { address: bus.address });
-    return watched;
-  }
+  const system = onSystemBus();
+  const { start } = system;
 
   describe('UPower', () => {
     let service: RealUPower;
 
     beforeEach(async () => {
-      service = new RealUPower(bus.address);
+      service = new RealUPower(system.bus.address);
       await service.start();
     });
 
@@ -56,7 +35,7 @@ describe.skipIf(unavailable)(`the real services${unavailable === null ? '' : ` (
     let service: RealNetworkManager;
 
     beforeEach(async () => {
-      service = new RealNetworkManager(bus.address);
+      service = new RealNetworkManager(system.bus.address);
       await service.start();
     });
 

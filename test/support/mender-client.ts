@@ -48,3 +48,30 @@ export async function menderClient(): Promise<MenderClient | { readonly unavaila
     return { unavailable: error instanceof Error ? error.message : String(error) };
   }
 }
+
+/**
+ * The fixed folders need not exist on this machine: they are made in a layer over the real ones that only this namespace
+ * sees.
+ */
+const INSIDE = [
+  'set -e',
+  'layers=$1; conf=$2; share=$3; data=$4; shift 4',
+  'mount -t tmpfs none "$layers"',
+  'for parent in /etc /usr/share /var/lib; do',
+  '  mkdir -p "$layers$parent/upper/mender" "$layers$parent/work"',
+  '  mount -t overlay none -o "lowerdir=$parent,upperdir=$layers$parent/upper,workdir=$layers$parent/work" "$parent"',
+  'done',
+  'mount --bind "$conf" /etc/mender; mount --bind "$share" /usr/share/mender; mount --bind "$data" /var/lib/mender',
+  'exec "$@"',
+].join('\n');
+
+/** Arguments of `unshare` that run it on the device in `folder` (conf, share, data, and layers for what it writes beside them). */
+export function insideDevice(
+  client: MenderClient,
+  folder: string,
+  args: readonly string[],
+): readonly string[] {
+  const folders = ['layers', 'conf', 'share', 'data'].map((name) => join(folder, name));
+  const namespace = ['--mount', '--propagation', 'private', 'sh', '-c', INSIDE, 'sh', ...folders];
+  return [...namespace, client.program, '--no-syslog', ...args];
+}

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { eventually } from './eventually.ts';
-import { menderClient } from './mender-client.ts';
+import { insideDevice, menderClient } from './mender-client.ts';
 import { startPrivateBus, type PrivateBus } from './private-bus.ts';
 
 const run = promisify(execFile);
@@ -19,19 +19,6 @@ const ROOT_ONLY = `<policy user="root">
   <allow own="${BUS_NAME}"/><allow send_destination="${BUS_NAME}"/>
   <allow own="io.mender.AuthenticationManager"/><allow send_destination="io.mender.AuthenticationManager"/>
 </policy>`;
-
-/** The fixed folders need not exist: they are made in a layer over the real ones that only this namespace sees. */
-const INSIDE = [
-  'set -e',
-  'layers=$1; conf=$2; share=$3; data=$4; shift 4',
-  'mount -t tmpfs none "$layers"',
-  'for parent in /etc /usr/share /var/lib; do',
-  '  mkdir -p "$layers$parent/upper/mender" "$layers$parent/work"',
-  '  mount -t overlay none -o "lowerdir=$parent,upperdir=$layers$parent/upper,workdir=$layers$parent/work" "$parent"',
-  'done',
-  'mount --bind "$conf" /etc/mender; mount --bind "$share" /usr/share/mender; mount --bind "$data" /var/lib/mender',
-  'exec "$@"',
-].join('\n');
 
 export interface MenderDaemon {
   readonly bus: PrivateBus;
@@ -67,25 +54,7 @@ export async function startMenderDaemon(
   const bus = await startPrivateBus({ extraConfig: ROOT_ONLY });
   const daemon = spawn(
     'setpriv',
-    [
-      '--pdeathsig',
-      'KILL',
-      'unshare',
-      '--mount',
-      '--propagation',
-      'private',
-      'sh',
-      '-c',
-      INSIDE,
-      'sh',
-      at('layers'),
-      at('conf'),
-      at('share'),
-      at('data'),
-      client.program,
-      '--no-syslog',
-      'daemon',
-    ],
+    ['--pdeathsig', 'KILL', 'unshare', ...insideDevice(client, folder, ['daemon'])],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { PATH: process.env['PATH'], DBUS_SYSTEM_BUS_ADDRESS: bus.address },

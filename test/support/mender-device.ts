@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { CommandResult } from './command.ts';
-import type { MenderClient } from './mender-client.ts';
+import { insideDevice, type MenderClient } from './mender-client.ts';
 
 const run = promisify(execFile);
 
@@ -35,22 +35,6 @@ export interface MenderDeviceOptions {
   /** Actions of the module that fail. */
   readonly failing?: readonly string[];
 }
-
-/**
- * The fixed folders need not exist on this machine: they are made in a layer over the real ones that only this
- * namespace sees.
- */
-const INSIDE = [
-  'set -e',
-  'layers=$1; conf=$2; share=$3; data=$4; shift 4',
-  'mount -t tmpfs none "$layers"',
-  'for parent in /etc /usr/share /var/lib; do',
-  '  mkdir -p "$layers$parent/upper/mender" "$layers$parent/work"',
-  '  mount -t overlay none -o "lowerdir=$parent,upperdir=$layers$parent/upper,workdir=$layers$parent/work" "$parent"',
-  'done',
-  'mount --bind "$conf" /etc/mender; mount --bind "$share" /usr/share/mender; mount --bind "$data" /var/lib/mender',
-  'exec "$@"',
-].join('\n');
 
 export async function makeMenderDevice(
   client: MenderClient,
@@ -96,22 +80,7 @@ export async function makeMenderDevice(
       ...options.conf,
     }),
   );
-  const argv = (args: readonly string[]): readonly string[] => [
-    '--mount',
-    '--propagation',
-    'private',
-    'sh',
-    '-c',
-    INSIDE,
-    'sh',
-    at('layers'),
-    at('conf'),
-    at('share'),
-    at('data'),
-    client.program,
-    '--no-syslog',
-    ...args,
-  ];
+  const argv = (args: readonly string[]): readonly string[] => insideDevice(client, folder, args);
   let output = '';
   let daemon: { readonly end: () => Promise<void> } | null = null;
   const stop = async (): Promise<void> => {

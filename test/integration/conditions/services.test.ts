@@ -1,5 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { ConditionSettings } from '../../../src/core/control/condition-settings.ts';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   addBlockInhibited,
   addMetered,
@@ -9,44 +8,24 @@ import {
   MockService,
   NETWORK_MANAGER,
   setMetered,
-  startSystemBus,
   UPOWER,
   upowerControl,
   type HeldInhibitor,
   type PowerControl,
 } from '../../support/dbusmock.ts';
 import { eventually } from '../../support/eventually.ts';
-import type { PrivateBus } from '../../support/private-bus.ts';
 import { meteredCases, POWER, powerCases } from './service-cases.ts';
-import { POINT, watch, type Watched } from './support.ts';
+import { onSystemBus, POINT, watch } from './support.ts';
 
-let bus: PrivateBus;
-let watched: Watched | null = null;
-
-beforeAll(async () => {
-  bus = await startSystemBus();
-});
-
-afterAll(async () => {
-  await bus.dispose();
-});
-
-afterEach(() => {
-  watched?.stop();
-  watched = null;
-});
-
-function start(settings: Partial<ConditionSettings>): Watched {
-  watched = watch(settings, { address: bus.address });
-  return watched;
-}
+const system = onSystemBus();
+const { start } = system;
 
 describe('power', () => {
   let service: MockService;
   let control: PowerControl;
 
   beforeEach(async () => {
-    service = new MockService(bus.address, UPOWER, 'upower');
+    service = new MockService(system.bus.address, UPOWER, 'upower');
     await service.start();
     control = upowerControl(service);
   });
@@ -89,8 +68,12 @@ describe('power without UPower', () => {
   });
 
   it('is not known without a bus, whatever is assumed, after a moment of patience', async () => {
-    watched = watch({ power: { ...POWER, assumesMainsWithoutUPower: true } });
-    await watched.becomes(['power/not-known']);
+    const conditions = watch({ power: { ...POWER, assumesMainsWithoutUPower: true } });
+    try {
+      await conditions.becomes(['power/not-known']);
+    } finally {
+      conditions.stop();
+    }
   });
 });
 
@@ -98,7 +81,7 @@ describe('a metered link', () => {
   let service: MockService;
 
   beforeEach(async () => {
-    service = new MockService(bus.address, NETWORK_MANAGER, 'networkmanager');
+    service = new MockService(system.bus.address, NETWORK_MANAGER, 'networkmanager');
     await service.start();
     await addMetered(service, 2);
   });
@@ -141,13 +124,15 @@ describe('inhibitors', () => {
     why: string,
     mode: 'block' | 'delay',
   ): Promise<HeldInhibitor> => {
-    const lock = await inhibit(bus.address, { what, who, why, mode }, () => announceInhibitors(service));
+    const lock = await inhibit(system.bus.address, { what, who, why, mode }, () =>
+      announceInhibitors(service),
+    );
     held.push(lock);
     return lock;
   };
 
   beforeEach(async () => {
-    service = new MockService(bus.address, LOGIND, 'logind');
+    service = new MockService(system.bus.address, LOGIND, 'logind');
     await service.start();
     await addBlockInhibited(service);
   });
@@ -222,7 +207,7 @@ describe('inhibitors without logind', () => {
 
 describe('all together', () => {
   it('are one list, complete from the first, in which each change is seen once', async () => {
-    const upower = new MockService(bus.address, UPOWER, 'upower', { OnBattery: true });
+    const upower = new MockService(system.bus.address, UPOWER, 'upower', { OnBattery: true });
     await upower.start();
     try {
       const conditions = start({
@@ -237,7 +222,6 @@ describe('all together', () => {
       await conditions.becomes(['metered/not-known']);
       expect(conditions.emissions).toHaveLength(2);
       conditions.stop();
-      watched = null;
       expect(conditions.bus.counts.rules).toBe(0);
     } finally {
       await upower.dispose();
@@ -245,15 +229,15 @@ describe('all together', () => {
   });
 
   it('survive a restart of the bus', async () => {
-    const upower = new MockService(bus.address, UPOWER, 'upower', { OnBattery: true });
+    const upower = new MockService(system.bus.address, UPOWER, 'upower', { OnBattery: true });
     await upower.start();
     const conditions = start({ power: POWER });
     await conditions.becomes(['power/on-battery']);
     await upower.dispose();
-    await bus.restart();
+    await system.bus.restart();
     await conditions.becomes(['power/not-known']);
     await eventually('connected again', () => conditions.bus.state === 'connected');
-    const again = new MockService(bus.address, UPOWER, 'upower', { OnBattery: false });
+    const again = new MockService(system.bus.address, UPOWER, 'upower', { OnBattery: false });
     await again.start();
     try {
       await conditions.becomes([]);

@@ -7,6 +7,9 @@ import { Bus } from '../../../src/adapters/dbus/connection.ts';
 import type { ConditionSettings } from '../../../src/core/control/condition-settings.ts';
 import type { UnmetCondition } from '../../../src/core/control/condition.ts';
 import type { HoldPoint } from '../../../src/core/hold-point.ts';
+import { afterAll, afterEach, beforeAll } from 'vitest';
+import { startSystemBus } from '../../support/dbusmock.ts';
+import type { PrivateBus } from '../../support/private-bus.ts';
 import { realClock } from '../../support/clocks.ts';
 import { eventually } from '../../support/eventually.ts';
 import { RecordingLog } from '../../support/recording-log.ts';
@@ -83,6 +86,35 @@ export function watch(
       subscription.unsubscribe();
       bus.close();
       rmSync(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export interface OnSystemBus {
+  readonly bus: PrivateBus;
+  /** Ends with the test. */
+  start(settings: Partial<ConditionSettings>): Watched;
+}
+
+/** To be called where tests are declared: a bus for all of them, and conditions on it that end with each. */
+export function onSystemBus(): OnSystemBus {
+  let bus: PrivateBus;
+  const watched: Watched[] = [];
+  beforeAll(async () => {
+    bus = await startSystemBus();
+  });
+  afterEach(() => {
+    for (const one of watched.splice(0)) one.stop();
+  });
+  afterAll(() => bus.dispose());
+  return {
+    get bus() {
+      return bus;
+    },
+    start(settings) {
+      const one = watch(settings, { address: bus.address });
+      watched.push(one);
+      return one;
     },
   };
 }
