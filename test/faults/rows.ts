@@ -72,10 +72,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('integration/store/file-store', 'notices every single flipped bit of a whole generation'),
     at('e2e/datastore', 'both generations bad: a clean start, both kept, and the log says so'),
   ),
-  part(
+  whole(
     4,
     'valid but incomplete state record',
-    'records of every phase with members taken away, against the running service',
+    at('faults/records', 'is set aside, or a start goes on from it to an end'),
+    at('faults/records', 'in both starts with nothing, stays up, and installs again'),
     at('integration/store/file-store', 'starts with nothing, and is usable, when both'),
   ),
   part(
