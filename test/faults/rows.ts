@@ -92,7 +92,9 @@ export const FAULT_ROWS: readonly FaultRow[] = [
   part(
     6,
     'read-only or missing data partition',
-    'a real remount under the running service: its store is refused every write, from each save on and over boots',
+    'a local install whose commit could not be stored is shown as a success until the next boot',
+    at('faults/read-only', 'in the installation: it goes back, commits nothing, stays up'),
+    at('faults/read-only', 'in the commit: it stays up, and the next boot goes back to what the record says'),
     at('integration/store/crash-outcomes', 'ends as the table says'),
     at('unit/core/save-failed', 'does not keep a device rebooting'),
     at('integration/store/crash', 'that becomes read-only can be loaded, damage included'),
