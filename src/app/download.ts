@@ -22,7 +22,8 @@ export interface DownloadOrder {
 export interface DownloadWatcher {
   /** The source is open; nothing has been verified. `sizeBytes`: −1 = unknown. */
   onOpen?(sizeBytes: number): void;
-  onVerified(artifact: ArtifactSummary, sizeBytes: number): void;
+  /** Resolves when the module may be called: whoever starts again knows by then whose clean-up to call. */
+  onVerified(artifact: ArtifactSummary, sizeBytes: number): Promise<void>;
   onBytes(downloadedBytes: number): void;
   /** Resolves at once, or when a suspended download may go on. */
   mayContinue(): Promise<void> | null;
@@ -39,7 +40,7 @@ export async function downloadArtifact(
 ): Promise<number> {
   const { artifact, sizeBytes } = await beginDownload(tools, order, watcher, signal);
   try {
-    watcher.onVerified(summaryOf(artifact.info), sizeBytes);
+    await watcher.onVerified(summaryOf(artifact.info), sizeBytes);
     return await receivePayload(tools, artifact, signal);
   } finally {
     await artifact.close();

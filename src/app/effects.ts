@@ -32,6 +32,8 @@ export function runEffects(
 ): Observable<EventBody> {
   const running = new Set<AbortController>();
   const valve = createValve();
+  /** Downloads that wait for their artifact to be stored, by the work they are. */
+  const verified = new Map<number, () => void>();
   const alarm$ = new Subject<number | null>();
   const conditionsWatch$ = new Subject<{ readonly workId: number; readonly point: HoldPoint } | null>();
   const wallClockWatch$ = new Subject<{ readonly workId: number } | null>();
@@ -139,8 +141,11 @@ export function runEffects(
             ports,
             effect,
             {
-              onVerified: (artifact, sizeBytes) =>
-                emit({ kind: 'ArtifactVerified', workId, artifact, sizeBytes }),
+              onVerified: (artifact, sizeBytes) => {
+                const taken = payloadTaken(workId, signal);
+                emit({ kind: 'ArtifactVerified', workId, artifact, sizeBytes });
+                return taken;
+              },
               onBytes: throttle,
               mayContinue: () => valve.passage(signal),
             },
@@ -151,6 +156,7 @@ export function runEffects(
         },
         (failure) => ({ kind: 'DownloadFinished', workId: effect.workId, failure }),
       ),
+    takePayload: ({ workId }) => silent(() => verified.get(workId)?.()),
     suspendDownload: () => silent(() => valve.set(true)),
     resumeDownload: () => silent(() => valve.set(false)),
     rebootHost: ({ workId, isPowerOff }) =>
@@ -260,6 +266,19 @@ export function runEffects(
     closeDeploymentLog: () => silent(() => logReady.then(() => ports.deploymentLog.close())),
     announce: ({ notice }) => silent(() => ports.bus.announce(notice)),
   };
+
+  /** Resolves when the payload of a verified artifact is to be taken. */
+  function payloadTaken(workId: number, signal: AbortSignal): Promise<void> {
+    return new Promise<void>((resolve, reject) => {
+      const stop = (): void => reject(new UpdateError('cancelled', 'the download was stopped'));
+      verified.set(workId, () => {
+        signal.removeEventListener('abort', stop);
+        resolve();
+      });
+      if (signal.aborted) stop();
+      else signal.addEventListener('abort', stop, { once: true });
+    }).finally(() => verified.delete(workId));
+  }
 
   async function flush(): Promise<void> {
     await Promise.all([ports.bus.flush(), ports.deploymentLog.flush()]);

@@ -17,7 +17,7 @@ import { failureOf, UpdateError } from '../core/errors.ts';
 import type { EventBody, UpdateEvent } from '../core/event.ts';
 import { refuse, RefusedCall } from '../core/refusal.ts';
 import type { UpdateState } from '../core/state.ts';
-import { needsSaving, transition, type Transition } from '../core/transition.ts';
+import { isSameWork, needsSaving, transition, type Transition } from '../core/transition.ts';
 import { FLOW } from '../core/transition-table.ts';
 import type { Clock } from '../ports/clock.ts';
 import type { Log } from '../ports/log.ts';
@@ -125,6 +125,7 @@ export function createMachine(seed: UpdateState, ports: MachinePorts): Machine {
           kind: 'SaveFailed',
           failure: failureOf(error),
           ...(event.kind === 'ServiceStarted' && retreats === 0 ? { isStart: true } : {}),
+          ...(isSameWork(before, state) ? { isWithinWork: true } : {}),
         });
         event$.next(failed);
         const retreat = transition(state, failed);

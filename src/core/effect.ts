@@ -87,6 +87,8 @@ export type Effect =
       /** Begins suspended: the deployment is paused. */
       readonly isSuspended: boolean;
     }
+  /** The download whose artifact was verified goes on: its module is called from here on, and not before. */
+  | { readonly kind: 'takePayload'; readonly workId: number }
   | { readonly kind: 'suspendDownload' }
   | { readonly kind: 'resumeDownload' }
   | { readonly kind: 'rebootHost'; readonly workId: number; readonly isPowerOff: boolean }

@@ -67,9 +67,16 @@ export type EventBody =
       readonly failure: Failure | null;
     }
   | { readonly kind: 'TimerFired'; readonly workId: number }
-  /** The state after the previous event could not be stored. */
-  /** `isStart`: it was the start of the service itself that could not be stored. */
-  | { readonly kind: 'SaveFailed'; readonly failure: Failure; readonly isStart?: true }
+  /**
+   * The state after the previous event could not be stored. `isStart`: it was the start of the service itself.
+   * `isWithinWork`: the event has begun nothing, and the work that was stored goes on.
+   */
+  | {
+      readonly kind: 'SaveFailed';
+      readonly failure: Failure;
+      readonly isStart?: true;
+      readonly isWithinWork?: true;
+    }
   | { readonly kind: 'CheckRequested' }
   | { readonly kind: 'InventoryRequested' }
   /** A deployment that failed is to be tried again. */

@@ -75,6 +75,11 @@ export function transition(state: UpdateState, event: UpdateEvent): Transition {
   return { state: draft.state, effects: draft.effects };
 }
 
+/** Whether no step has been entered and no work begun between the two. */
+export function isSameWork(before: UpdateState, after: UpdateState): boolean {
+  return before.step === after.step && before.workId === after.workId;
+}
+
 /** Whether the new state must be on disk before it is acted on. Idle polling and progress figures are not. */
 export function needsSaving(before: UpdateState, after: UpdateState): boolean {
   return (
@@ -127,6 +132,7 @@ function apply(draft: Draft, event: EventBody): void {
         serial: draft.state.serial + 1,
         progress: { ...draft.state.progress, sizeBytes: event.sizeBytes },
       });
+      order(draft, { kind: 'takePayload', workId: event.workId });
       return;
     case 'DownloadProgressed':
       change(draft, {
@@ -292,14 +298,16 @@ function failToSave(draft: Draft, event: Extract<EventBody, { kind: 'SaveFailed'
   const row = FLOW[state.step];
   if (event.isStart === true) change(draft, { isStartUnstored: true });
   if (state.deployment === null) return;
-  if (state.step === 'commit-leave') change(draft, { isCommitUnstored: true });
-  if (state.isStartUnstored && row.whenNotStored === 'proceed' && leaveOutReboot(draft, event.failure))
-    return;
   if (isHeldBack(state)) {
     change(draft, { workId: state.workId + 1 });
     order(draft, { kind: 'armTimer', workId: state.workId + 1, delayMs: UNSTORED_SUCCESS_RETRY_MS });
     return;
   }
+  // What the device is at was stored when it was begun: another step would be done beside it.
+  if (event.isWithinWork === true) return;
+  if (state.step === 'commit-leave') change(draft, { isCommitUnstored: true });
+  if (state.isStartUnstored && row.whenNotStored === 'proceed' && leaveOutReboot(draft, event.failure))
+    return;
   switch (row.whenNotStored) {
     case 'proceed':
       return;

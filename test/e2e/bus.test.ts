@@ -57,6 +57,18 @@ function stored(service: ServiceHarness, step: string): Promise<void> {
   );
 }
 
+/** As the store has it: nobody can be asked. */
+function ended(service: ServiceHarness): Promise<void> {
+  return eventually(
+    'the update is over',
+    async () => {
+      const [newest] = await storedStates(service.device.stateDirectory);
+      return newest?.state.deployment === null && newest.state.history.length > 0;
+    },
+    90_000,
+  );
+}
+
 async function stopBus(service: ServiceHarness): Promise<void> {
   await service.bus.stop();
   await service.watch.waitForAbsence();
@@ -147,6 +159,61 @@ describe.concurrent('the bus is stopped and started again', { timeout: 60_000 },
       await startBus(service, { LastResult: 'success', CurrentArtifactName: 'release-2', DeploymentId: '' });
       expect(await service.mustCall('History.Get', 's', [id])).toMatchObject({ result: { data: 'success' } });
     }));
+});
+
+interface StateOfUpdate {
+  readonly action: string;
+  /** How often the machine boots on the way there. */
+  readonly boots?: number;
+  /** Calls that fail on the way there. */
+  readonly failing?: readonly string[];
+  readonly ending: Expected;
+}
+
+const success: Expected = { LastResult: 'success', CurrentArtifactName: 'release-2' };
+const rolledBack = (failure: string): Expected => ({
+  LastResult: 'rolled-back',
+  LastErrorName: `io.holdpoint.Update1.Failure.${failure}`,
+  CurrentArtifactName: 'original',
+});
+const INSTALL_FAILS = { failing: ['ArtifactInstall'], ending: rolledBack('UpdateModule') };
+
+/** The states that are not above, each with the call of the module in which the bus goes. */
+const STATES: readonly StateOfUpdate[] = [
+  { action: 'NeedsArtifactReboot', ending: success },
+  { action: 'ArtifactVerifyReboot', boots: 1, ending: success },
+  { action: 'SupportsRollback', ...INSTALL_FAILS },
+  { action: 'ArtifactRollback', ...INSTALL_FAILS },
+  {
+    action: 'ArtifactVerifyRollbackReboot',
+    boots: 2,
+    failing: ['ArtifactVerifyReboot'],
+    ending: rolledBack('Reboot'),
+  },
+  { action: 'ArtifactFailure', ...INSTALL_FAILS },
+  { action: 'Cleanup', ...INSTALL_FAILS },
+  { action: 'Cleanup', ending: success },
+];
+
+describe.concurrent('the bus is stopped and started again in', { timeout: 120_000 }, () => {
+  it.each(STATES.map((one) => [one.action, String(one.ending['LastResult']), one] as const))(
+    '%s of an update that ends in %s: it comes to its end without a bus',
+    (action, _result, { boots = 0, failing = [], ending }) =>
+      withDevice({ needsReboot: boots > 0 ? 'Automatic' : 'No' }, async (service) => {
+        await service.device.order(action, 'wait');
+        for (const call of failing) await service.device.order(call, 'fail');
+        await service.install(artifact);
+        for (let left = boots; left > 0; left -= 1) {
+          await service.exited(60_000);
+          await service.start();
+        }
+        await called(service, action);
+        await stopBus(service);
+        await service.device.cancelOrder(action, 'wait');
+        await ended(service);
+        await startBus(service, { ...ending, State: 'Idle', DeploymentId: '' });
+      }),
+  );
 });
 
 describe.concurrent('a service without a bus', { timeout: 120_000 }, () => {

@@ -72,10 +72,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('integration/store/file-store', 'notices every single flipped bit of a whole generation'),
     at('e2e/datastore', 'both generations bad: a clean start, both kept, and the log says so'),
   ),
-  part(
+  whole(
     4,
     'valid but incomplete state record',
-    'records of every phase with members taken away, against the running service',
+    at('faults/records', 'is set aside, or a start goes on from it to an end'),
+    at('faults/records', 'in both starts with nothing, stays up, and installs again'),
     at('integration/store/file-store', 'starts with nothing, and is usable, when both'),
   ),
   part(
@@ -91,7 +92,9 @@ export const FAULT_ROWS: readonly FaultRow[] = [
   part(
     6,
     'read-only or missing data partition',
-    'a real remount under the running service: its store is refused every write, from each save on and over boots',
+    'a local install whose commit could not be stored is shown as a success until the next boot',
+    at('faults/read-only', 'in the installation: it goes back, commits nothing, stays up'),
+    at('faults/read-only', 'in the commit: it stays up, and the next boot goes back to what the record says'),
     at('integration/store/crash-outcomes', 'ends as the table says'),
     at('unit/core/save-failed', 'does not keep a device rebooting'),
     at('integration/store/crash', 'that becomes read-only can be loaded, damage included'),

@@ -11,7 +11,7 @@ import type { EventBody, UpdateEvent } from '../../src/core/event.ts';
 import type { HoldPoint } from '../../src/core/hold-point.ts';
 import { DEFAULT_FLOW_SETTINGS, type FlowSettings } from '../../src/core/settings.ts';
 import { initialState, type ArtifactSummary, type FlowStep, type UpdateState } from '../../src/core/state.ts';
-import { needsSaving, transition } from '../../src/core/transition.ts';
+import { isSameWork, needsSaving, transition } from '../../src/core/transition.ts';
 import {
   callOf,
   failureOfFault,
@@ -121,6 +121,7 @@ export class FlowSimulator {
   #works = 0;
   #nonce = 0;
   #isSuspended = false;
+  #takenWorkId = 0;
   #writes: (readonly DecisionEntry[])[] = [];
   #fetches = 0;
 
@@ -325,6 +326,7 @@ export class FlowSimulator {
           kind: 'SaveFailed',
           failure: { name: 'Storage', message: 'disk full', details: {} },
           ...(event.kind === 'ServiceStarted' && retreats === 0 ? { isStart: true } : {}),
+          ...(isSameWork(before, state) ? { isWithinWork: true } : {}),
         });
         const retreat = transition(state, failed);
         if (retreat.state === state) break;
@@ -374,6 +376,9 @@ export class FlowSimulator {
           job.isCancelled = true;
           this.cancelled.push(job.call);
         }
+        return;
+      case 'takePayload':
+        this.#takenWorkId = effect.workId;
         return;
       case 'suspendDownload':
       case 'resumeDownload':
@@ -534,6 +539,7 @@ export class FlowSimulator {
     }
     this.dispatch({ kind: 'ArtifactVerified', workId, artifact: this.artifact, sizeBytes: SIZE });
     if (this.state.workId !== workId) return;
+    if (this.#takenWorkId !== workId) this.nonsense.push('the payload is not taken');
     const isEmpty = this.artifact.payloadType === null;
     if (!isEmpty) this.trace.push('PS?', 'D');
     const fault = isEmpty ? null : this.device.meet('D');

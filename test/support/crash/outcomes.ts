@@ -6,7 +6,8 @@
 import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { FAULTS, type FaultKind, type SaveName, type Scenario, type Strike } from './plan.ts';
-import { NEW_NAME, ORIGINAL, Trial, type Ending, type TrialResult } from './trial.ts';
+import { NEW_NAME } from './trial-artifact.ts';
+import { ORIGINAL, Trial, type Ending, type TrialResult } from './trial.ts';
 
 export const TABLE_PATH = resolve('test/scenarios/crash-outcomes.txt');
 

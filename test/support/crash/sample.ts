@@ -34,3 +34,20 @@ export async function sampleCases(stride: number, offset: number): Promise<reado
   }
   return sampled;
 }
+
+/** So many killed cases, any scenario and any save of it; `random`: numbers from 0 to below 1. */
+export async function drawCases(count: number, random: () => number): Promise<readonly SampledCase[]> {
+  const pick = <T>(from: readonly T[]): T => {
+    const picked = from[Math.floor(random() * from.length)];
+    if (picked === undefined) throw new Error('nothing to pick from');
+    return picked;
+  };
+  const drawn: SampledCase[] = [];
+  while (drawn.length < count) {
+    const scenario: Scenario = { ...pick(SCENARIOS), source: 'local' };
+    const { saves } = await Trial.run(scenario);
+    const save = pick(saves.filter((name) => !name.startsWith('idle')));
+    drawn.push({ scenario, strike: { save, fault: pick(KILLING) } });
+  }
+  return drawn;
+}

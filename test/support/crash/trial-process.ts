@@ -13,7 +13,8 @@ import type { Properties } from '../property-watch.ts';
 import { ServiceHarness } from '../service.ts';
 import { WAYS, type Scenario, type Strike } from './plan.ts';
 import type { StrikeOrder } from './striking-store.ts';
-import { NEW_NAME, ORIGINAL, type Ending, type TrialResult } from './trial.ts';
+import { NEW_NAME } from './trial-artifact.ts';
+import { ORIGINAL, type Ending, type TrialResult } from './trial.ts';
 
 const run = promisify(execFile);
 const MODULE = resolve('test/support/crash/trial-module.sh');

@@ -12,22 +12,23 @@ import {
 } from '../../../src/adapters/store/state-document.ts';
 import { runEffects } from '../../../src/app/effects.ts';
 import { createMachine, type Machine } from '../../../src/app/machine.ts';
+import { HOLD_POINTS } from '../../../src/core/hold-point.ts';
 import { DEFAULT_FLOW_SETTINGS, type FlowSettings } from '../../../src/core/settings.ts';
 import { initialState, type UpdateState } from '../../../src/core/state.ts';
 import type { ArtifactLocation } from '../../../src/ports/artifact-source.ts';
-import { buildArtifact, DEVICE_TYPE, headerInfo, sha256, typeInfo } from '../artifact-builder.ts';
+import { DEVICE_TYPE } from '../artifact-builder.ts';
 import { FaultyFiles, SimulatedDisk } from '../faulty-files.ts';
 import { withPoint } from '../flow-steps.ts';
 import { randomFrom } from '../random.ts';
 import { RecordingDeploymentLog, RecordingLog } from '../recording-log.ts';
 import { VirtualClock } from '../virtual-clock.ts';
 import { FAULTS_OF_FILES, WAYS, type Scenario, type SaveName, type Strike } from './plan.ts';
+import { ARTIFACT_BYTES, artifactBytes, NEW_NAME, previewedArtifact } from './trial-artifact.ts';
 import { TrialDevice, type Version } from './trial-device.ts';
 import { TrialServer } from './trial-server.ts';
 
 const DIRECTORY = '/data/holdpoint';
 export const ORIGINAL = { artifactName: 'original', artifactGroup: '', provides: {} };
-export const NEW_NAME = 'release-2';
 const DEPLOYMENT_ID = 'b6f9a3d2-0000-4000-8000-000000000001';
 /** A wait nobody can end any more takes no longer; waits store their time every ten minutes. */
 const CEILING_SECONDS = 1200;
@@ -36,12 +37,6 @@ const MAX_STARTS = 10;
 const MAX_REFUSALS = 3;
 /** So little that it is surely not the whole: what is written over may end alike. Any tear: integration/store/crash. */
 const TORN_SHARE = 0.1;
-
-const BYTES = buildArtifact({
-  suffix: '',
-  headerInfo: headerInfo({ artifact_provides: { artifact_name: NEW_NAME } }),
-  typeInfo: typeInfo(),
-});
 
 export interface Ending {
   readonly result: string;
@@ -161,7 +156,12 @@ export class Trial {
   }
 
   get #settings(): FlowSettings {
-    const base = { ...DEFAULT_FLOW_SETTINGS, isServerConfigured: this.#scenario.source === 'server' };
+    const base = {
+      ...DEFAULT_FLOW_SETTINGS,
+      isServerConfigured: this.#scenario.source === 'server',
+      // As shipped, for conditions.d: every gate is stored before what is found out there comes in.
+      conditionPoints: HOLD_POINTS,
+    };
     const { gate } = this.#scenario;
     if (gate === null) return base;
     return withPoint(
@@ -221,18 +221,11 @@ export class Trial {
             deviceType: async () => DEVICE_TYPE,
             reboot: () => this.#rebootHost(),
           },
-          source: {
-            open: async () => ({
-              sizeBytes: BYTES.length,
-              chunks: (async function* () {
-                yield BYTES;
-              })(),
-            }),
-          },
+          source: { open: async () => ({ sizeBytes: ARTIFACT_BYTES.length, chunks: artifactBytes() }) },
           reader: createArtifactReader(),
           deploymentLog: new RecordingDeploymentLog(),
           conditions: {
-            points: [],
+            points: HOLD_POINTS,
             unmet$: () => concat(of([]), NEVER),
             wallClock$: () => concat(of(''), NEVER),
           },
@@ -269,8 +262,8 @@ export class Trial {
       location: { kind: 'file', path: '/media/usb/release-2.mender' } satisfies ArtifactLocation,
       requiredDigest: '',
       uid: 0,
-      artifact: null,
-      sizeBytes: BYTES.length,
+      artifact: await previewedArtifact(),
+      sizeBytes: ARTIFACT_BYTES.length,
     });
   }
 
@@ -419,6 +412,3 @@ export class Trial {
       .map(({ sentence, fields }) => `${sentence}: ${String(fields['err'])}`);
   }
 }
-
-/** What the artifact of the trials is, for those that need a real file of the same. */
-export const TRIAL_DIGEST = sha256(BYTES);

@@ -223,3 +223,22 @@ describe('when a step cannot be stored', () => {
     expect(simulator.nonsense).toEqual([]);
   });
 });
+
+describe('what cannot be stored while a step is at work', () => {
+  it.each(['download-enter', 'install', 'reboot', 'commit', 'rollback'] as const)(
+    'does not begin another beside it: %s',
+    (step) => {
+      const simulator = reach(step);
+      simulator.command({ ...holdAdded({ holdId: 'a'.repeat(12) }), kind: 'AddHold' });
+      const { workId } = simulator.state;
+      const jobs = simulator.jobs.length;
+      simulator.isStoreBroken = () => true;
+      simulator.dispatch({ kind: 'HolderVanished', connection: 'bus/:1.7' });
+      expect(simulator.state.holds).toEqual([]);
+      expect(simulator.step).toBe(step);
+      expect(simulator.state.workId).toBe(workId);
+      expect(simulator.jobs).toHaveLength(jobs);
+      expect(simulator.state.deployment?.failure?.name).not.toBe('Storage');
+    },
+  );
+});
