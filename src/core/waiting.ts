@@ -23,6 +23,7 @@ import type { WaitOutcome } from './effect.ts';
 import type { Details, Failure } from './errors.ts';
 import type { EventBody } from './event.ts';
 import type { HoldPoint } from './hold-point.ts';
+import { blockerNames, chanceOf, tellOfWait } from './pause-report.ts';
 import { retryDelayMs } from './retry.ts';
 import { insertServerMap } from './server-map.ts';
 import { areUpdatesEnabled, type GateVisit, type UpdateState, type Wait } from './state.ts';
@@ -331,7 +332,7 @@ function wait(draft: Draft, visit: GateVisit, verdict: WaitVerdict, spentMs: num
   if (isAnnounced) {
     announce(draft, { kind: 'WaitStarted', ticket, point: visit.point, blockers: verdict.blockers });
   }
-  if (isFirst) reportPause(draft, verdict);
+  tellOfWait(draft, isFirst, verdict.blockers);
   armGateTimer(draft, verdict);
 }
 
@@ -343,28 +344,16 @@ function keepSince(verdict: WaitVerdict, present: Wait | null): Wait['blockers']
   });
 }
 
-function reportPause(draft: Draft, verdict: WaitVerdict): void {
-  const { deployment, step, workId } = draft.state;
-  const { work } = FLOW[step];
-  if (work.kind !== 'gate' || work.pauseStatus === null || deployment?.source !== 'server') return;
-  order(draft, {
-    kind: 'reportStatus',
-    workId,
-    deploymentId: deployment.id,
-    status: work.pauseStatus,
-    substate: `waiting for: ${blockerNames(verdict.blockers)}`,
-  });
-}
-
 function armGateTimer(draft: Draft, verdict: WaitVerdict): void {
   const { visit, workId } = draft.state;
   const { bootMs } = draft.event.at;
   const refreshInMs = visit?.refreshAtBootMs == null ? null : visit.refreshAtBootMs - bootMs;
+  const tellInMs = visit?.tellAgainAtBootMs === undefined ? null : visit.tellAgainAtBootMs - bootMs;
   const { wait: present } = draft.state;
   const active = present && activeSnooze(draft.state, present.point);
   // A snooze that a map overrules blocks nothing, and nobody is asked all the same until it is over.
   const snoozedInMs = present && active ? active.untilWaitedMs - present.waitedMs : null;
-  const due = [verdict.decideAgainInMs, refreshInMs, snoozedInMs].flatMap((ms) => ms ?? []);
+  const due = [verdict.decideAgainInMs, refreshInMs, tellInMs, snoozedInMs].flatMap((ms) => ms ?? []);
   order(draft, {
     kind: 'armTimer',
     workId,
@@ -521,12 +510,6 @@ function nextRefreshMs(draft: Draft, pool: MapPool, deploymentId: string): numbe
   return Math.max(dueMs, bootMs + MIN_REFRESH_MS);
 }
 
-/** A number from 0 to 1, out of the random digits that came with the event. */
-function chanceOf(nonce: string): number {
-  const value = Number.parseInt(nonce.slice(0, 8), 16) / 0x1_0000_0000;
-  return Number.isNaN(value) ? 0 : value;
-}
-
 function changeVisit(draft: Draft, changes: Partial<GateVisit>): void {
   if (draft.state.visit !== null) change(draft, { visit: { ...draft.state.visit, ...changes } });
 }
@@ -542,8 +525,4 @@ function silence(nowWallMs: number): NonNullable<GateVisit['unmet']>[number] {
     isSkippable: false,
     details: {},
   };
-}
-
-function blockerNames(blockers: Wait['blockers']): string {
-  return blockers.map(({ kind, owner }) => `${kind} (${owner})`).join(', ');
 }

@@ -293,14 +293,15 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at(DEPLOYMENTS, 'that comes again, under its id or another, is not installed twice'),
     at(REPEATS, 'that is ordered while the first runs is taken when that is over'),
   ),
-  part(
+  whole(
     33,
     'server aborts during download or pause',
-    'a wait without a control map hears of the abort only at the report behind it: nothing is installed by then',
     at(ABORTS, 'in the middle of a file that comes slowly ends the download, without reboot or rollback'),
     at(ABORTS, 'in a pause of the download ends it as well'),
     at(DEPLOYMENTS, 'ends a deployment at whichever report it comes'),
     at(DEPLOYMENTS, 'is honoured in a wait'),
+    at(ABORTS, 'ends a wait for a person, with whom no control map comes, and a busy server does not'),
+    at('unit/core/waits', 'is told again in each polling interval, and ends when the server has ended'),
   ),
   whole(
     34,
