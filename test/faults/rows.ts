@@ -326,10 +326,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at(DEPLOYMENTS, 'that is revoked for good rolls the update back before the commit'),
     at('unit/core/reports', 'before the commit is preceded by an authorization that is as patient'),
   ),
-  part(
+  whole(
     36,
     'check fails before a hook can repair',
-    'a Sync script or an identity program that always fails keeps the device from asking, as it is meant to',
+    at(REPEATS, 'whose identity program is broken is who it was, and is repaired from afar'),
+    at(REPEATS, 'whose Sync script forbids every check says so, and is repaired by whoever is at the device'),
     at(REPEATS, 'says what, and takes the artifact that repairs it from the server'),
     at(REPEATS, 'whose device type is lost asks as what it was, and is repaired from afar'),
   ),
