@@ -180,7 +180,10 @@ export function openServer(
       servers: settings.servers,
       tenantToken: settings.tenantToken,
       tier: settings.deviceTier,
-      identity: { program: paths.identityProgram },
+      identity: {
+        program: paths.identityProgram,
+        memoryPath: join(paths.stateDirectory, 'identity.json'),
+      },
       inventory: { directory: paths.inventoryDirectory },
       keys: {
         ownKeyPath: paths.menderPrivateKeyFile,

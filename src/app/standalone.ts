@@ -76,7 +76,7 @@ export async function runStandalone(
     return drive(tools, { run: INSTALL_RUN, stored: null, state, request }, interrupts, watcher);
   }
   if (pending === null) return notRun('nothing-pending', null);
-  const run = beginRun(pending, request.command);
+  const run = beginRun(pending, request.command, tools.system.bootId());
   if (run === null) return notRun('refused', pending);
   const state = await requireIdle(tools);
   return drive(tools, { run, stored: pending, state, request }, interrupts, watcher);
@@ -164,7 +164,9 @@ async function drive(
         await tools.modules.run(payloadType, todo.action, signal);
         return 'done';
       case 'ask-needs-reboot':
-        return (await tools.modules.needsReboot(payloadType, signal)) === 'No' ? 'done' : 'reboot';
+        if ((await tools.modules.needsReboot(payloadType, signal)) === 'No') return 'done';
+        run = { ...run, record: run.record && { ...run.record, rebootAskedIn: tools.system.bootId() } };
+        return 'reboot';
       case 'ask-supports-rollback':
         return (await tools.modules.supportsRollback(payloadType, signal)) ? 'supported' : 'unsupported';
       case 'cleanup':
@@ -273,6 +275,7 @@ function firstRecord({ info }: OpenArtifact): StandaloneRecord {
     hasFailed: false,
     isRolledBack: false,
     verdict: null,
+    rebootAskedIn: '',
   };
 }
 

@@ -19,7 +19,7 @@
  * - `OfflineCommit`: whether an update may be committed although the server could not be reached in all attempts before;
  *   default false: it is rolled back, as Mender does.
  * - `DownloadReportInterval`: seconds after which the server is told again that the device downloads, which is how it
- *   learns of an abort in the middle; default 8, 0 = never.
+ *   learns of an abort in the middle; default 8, 0 = never, and of a wait not again either.
  * - `TokenSource`: who obtains the device's token: `"own"` (default), or `"mender-auth"` of a Mender client on the bus.
  * - `Access`: who may what on the bus, an object of
  *   - `polkit`: `"auto"` (default), `"required"` or `"off"`, see core/access.ts;

@@ -8,6 +8,7 @@ import {
 } from './control/map-pool.ts';
 import { change, changeVisit, order, type Draft } from './draft.ts';
 import type { HoldPoint } from './hold-point.ts';
+import { chanceOf } from './pause-report.ts';
 import type { GateVisit } from './state.ts';
 import { FLOW } from './transition-table.ts';
 
@@ -73,10 +74,4 @@ function isMapPointName(
   point: HoldPoint,
 ): point is Exclude<HoldPoint, 'Download_Enter' | 'ArtifactRollbackReboot_Enter'> {
   return point !== 'Download_Enter' && point !== 'ArtifactRollbackReboot_Enter';
-}
-
-/** A number from 0 to 1, out of the random digits that came with the event. */
-function chanceOf(nonce: string): number {
-  const value = Number.parseInt(nonce.slice(0, 8), 16) / 0x1_0000_0000;
-  return Number.isNaN(value) ? 0 : value;
 }

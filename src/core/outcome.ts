@@ -12,6 +12,7 @@ import { deleteMapsOf } from './control/map-pool.ts';
 import type { EventBody } from './event.ts';
 import { linkTroubleOf } from './link-trouble.ts';
 import { startDeployment } from './request.ts';
+import { postponeTelling } from './pause-report.ts';
 import { retryDelayMs } from './retry.ts';
 import { announceSetAside, forgetOffers, judgeOffer } from './set-aside.ts';
 import type { FlowStep } from './state.ts';
@@ -74,6 +75,7 @@ export function finishReport(draft: Draft, event: Extract<EventBody, { kind: 'St
     follow(draft, 'aborted', abortedByServer(step));
     return;
   }
+  if (work.kind === 'gate') postponeTelling(draft, event.retryAfterSeconds);
   if (work.kind !== 'report') return;
   if (event.outcome === 'accepted' || work.delivery === 'best-effort') {
     follow(draft, 'done', null);

@@ -252,10 +252,13 @@ export const STANDALONE_FLOW: Readonly<Record<StandaloneStep, StandaloneRow>> = 
   },
   'supports-rollback': {
     work: { kind: 'ask-supports-rollback' },
+    // Once more, with the answer: the commit is another command, and has to tell of the reboot.
+    saves: 'Before_ArtifactCommit_Enter',
     next: {
       supported: 'end',
       unsupported: { to: 'before-commit', deeds: ['auto-commit'] },
       failed: { to: 'rollback-check', deeds: ['installation-failed', 'failed'] },
+      'not-stored': { to: 'rollback-check', deeds: ['installation-failed', 'failed'] },
     },
   },
 

@@ -33,6 +33,11 @@ export interface StandaloneRecord {
   readonly isRolledBack: boolean;
   /** Ours, only with `Cleanup`: Mender works it out of the two flags, one of which it has reset by then. */
   readonly verdict: Verdict | null;
+  /**
+   * Ours: boot id of the kernel under which the installed payload asked for a reboot; '' = it did not, or a Mender client
+   * wrote this. While that kernel runs the reboot is still to come, and whoever commits is told.
+   */
+  readonly rebootAskedIn: string;
 }
 
 export type StandaloneCommand = 'commit' | 'rollback' | 'resume';
@@ -49,8 +54,15 @@ export interface StandaloneRun {
 
 export const INSTALL_RUN: StandaloneRun = { step: 'open', record: null, deeds: [], failure: null };
 
-/** The run that a command begins with an existing record; null = the record does not allow this command. */
-export function beginRun(record: StandaloneRecord, command: StandaloneCommand): StandaloneRun | null {
+/**
+ * The run that a command begins with an existing record; null = the record does not allow this command. `bootId`: of the
+ * kernel that runs now.
+ */
+export function beginRun(
+  record: StandaloneRecord,
+  command: StandaloneCommand,
+  bootId: string,
+): StandaloneRun | null {
   const row = RECORD_FLOW[record.inState];
   if (command === 'commit' && !row.mayCommit) return null;
   if (command === 'rollback' && !row.mayRollback) return null;
@@ -63,7 +75,10 @@ export function beginRun(record: StandaloneRecord, command: StandaloneCommand): 
     const isBegun = record.inState === 'ArtifactRollback_Enter';
     return { step: isBegun ? 'rollback-enter' : 'rollback-check', record, deeds: [], failure: null };
   }
-  if (row.interrupted === undefined) return { step: row.resumesAt, record, deeds, failure: null };
+  if (row.interrupted === undefined) {
+    if (record.rebootAskedIn !== '' && record.rebootAskedIn === bootId) deeds.push('reboot-required');
+    return { step: row.resumesAt, record, deeds, failure: null };
+  }
   return {
     step: row.resumesAt,
     record,

@@ -66,6 +66,8 @@ export interface GateVisit {
   readonly failedRefreshes: number;
   /** When the server's map is to be fetched again, boot time; null = not. */
   readonly refreshAtBootMs: number | null;
+  /** When the server is told again that the update waits, boot time. Absent = it is not told again. */
+  readonly tellAgainAtBootMs?: number;
   /**
    * Why the wall clock, which a release at a time goes by, is not believed; '' = it is, null = being found out. Absent =
    * no map here has such a release.

@@ -22,6 +22,7 @@ import {
   watchClockForRelease,
 } from './gate-maps.ts';
 import type { HoldPoint } from './hold-point.ts';
+import { blockerNames, tellOfWait } from './pause-report.ts';
 import { areUpdatesEnabled, type GateVisit, type UpdateState, type Wait } from './state.ts';
 import { FLOW } from './transition-table.ts';
 import {
@@ -259,7 +260,7 @@ function wait(draft: Draft, visit: GateVisit, verdict: WaitVerdict, spentMs: num
   if (isAnnounced) {
     announce(draft, { kind: 'WaitStarted', ticket, point: visit.point, blockers: verdict.blockers });
   }
-  if (isFirst) reportPause(draft, verdict);
+  tellOfWait(draft, isFirst, verdict.blockers);
   armGateTimer(draft, verdict);
 }
 
@@ -271,28 +272,16 @@ function keepSince(verdict: WaitVerdict, present: Wait | null): Wait['blockers']
   });
 }
 
-function reportPause(draft: Draft, verdict: WaitVerdict): void {
-  const { deployment, step, workId } = draft.state;
-  const { work } = FLOW[step];
-  if (work.kind !== 'gate' || work.pauseStatus === null || deployment?.source !== 'server') return;
-  order(draft, {
-    kind: 'reportStatus',
-    workId,
-    deploymentId: deployment.id,
-    status: work.pauseStatus,
-    substate: `waiting for: ${blockerNames(verdict.blockers)}`,
-  });
-}
-
 function armGateTimer(draft: Draft, verdict: WaitVerdict): void {
   const { visit, workId } = draft.state;
   const { bootMs } = draft.event.at;
   const refreshInMs = visit?.refreshAtBootMs == null ? null : visit.refreshAtBootMs - bootMs;
+  const tellInMs = visit?.tellAgainAtBootMs === undefined ? null : visit.tellAgainAtBootMs - bootMs;
   const { wait: present } = draft.state;
   const active = present && activeSnooze(draft.state, present.point);
   // A snooze that a map overrules blocks nothing, and nobody is asked all the same until it is over.
   const snoozedInMs = present && active ? active.untilWaitedMs - present.waitedMs : null;
-  const due = [verdict.decideAgainInMs, refreshInMs, snoozedInMs].flatMap((ms) => ms ?? []);
+  const due = [verdict.decideAgainInMs, refreshInMs, tellInMs, snoozedInMs].flatMap((ms) => ms ?? []);
   order(draft, {
     kind: 'armTimer',
     workId,
@@ -358,8 +347,4 @@ function silence(nowWallMs: number): NonNullable<GateVisit['unmet']>[number] {
     isSkippable: false,
     details: {},
   };
-}
-
-function blockerNames(blockers: Wait['blockers']): string {
-  return blockers.map(({ kind, owner }) => `${kind} (${owner})`).join(', ');
 }

@@ -4,6 +4,7 @@
  */
 import { describe, expect, it, vi } from 'vitest';
 import type { Answer } from '../support/device-api.ts';
+import { ASK } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
 import { withRig, type FileAnswer, type Rig } from './rig.ts';
 
@@ -70,6 +71,35 @@ describe.concurrent('an abort by the server', () => {
       { menderConf: { RetryDownloadCount: 10_000, RetryPollIntervalSeconds: 1 } },
       async (rig) =>
         void (await abortsInTheMiddle(rig, (_request, response) => void response.writeHead(503).end())),
+    ));
+
+  it('ends a wait for a person, with whom no control map comes, and a busy server does not (R33)', () =>
+    withRig(
+      { points: { ArtifactInstall_Enter: ASK }, menderConf: { UpdatePollIntervalSeconds: 2 } },
+      async (rig) => {
+        const { service } = rig;
+        const id = rig.offer(await rig.publish());
+        const told = (): number =>
+          rig.reports(id).filter((status) => status === 'pause_before_installing').length;
+        const toldAgain = async (): Promise<void> => {
+          const before = told();
+          await eventually('the server is told again of the wait', () => told() > before, 60_000);
+        };
+        await service.waitAt('ArtifactInstall_Enter', 60_000);
+        await toldAgain();
+        rig.api.answerNext('status', { status: 503 }, { status: 500, body: 'no' }, { status: 404 });
+        for (let count = 0; count < 4; count += 1) await toldAgain();
+        expect(await service.property('WaitPoint')).toBe('ArtifactInstall_Enter');
+        rig.api.answerAlways('status', ABORTED);
+        const end = await service.waitForEnd(60_000);
+        expect(end).toMatchObject({
+          LastResult: 'aborted',
+          LastErrorName: 'io.holdpoint.Update1.Failure.AbortedByServer',
+          CurrentArtifactName: 'unknown',
+        });
+        const calls = await service.device.calls();
+        expect(calls.filter((call) => /Install|Reboot|Rollback|ArtifactFailure/.test(call))).toEqual([]);
+      },
     ));
 
   it('in a pause of the download ends it as well (R33)', () =>

@@ -63,8 +63,11 @@ export class Island {
     this.#listeners = { server: listener('server'), storage: listener('storage') };
   }
 
-  /** The service is started on the island from now on. */
-  settle(service: ServiceHarness): void {
+  /**
+   * The service is started on the island from now on. `rateKbit`: what the cable carries towards it at most; `setup`: more
+   * shell commands for its namespaces.
+   */
+  settle(service: ServiceHarness, more: { readonly rateKbit?: number; readonly setup?: string } = {}): void {
     const { device, bus } = service;
     const relay = String(this.#relay.pid);
     const inRelay = (command: string): string => `nsenter --net -t ${relay} ${command}`;
@@ -78,6 +81,10 @@ export class Island {
       inRelay(`ip route add ${DEVICE}/32 dev far`),
       // So that a host that is away is not said to be.
       ...Object.values(HOSTS).map((address) => `ip neigh add ${address} lladdr ${HARDWARE} dev near`),
+      ...(more.rateKbit === undefined
+        ? []
+        : [inRelay(`tc qdisc add dev far root tbf rate ${more.rateKbit}kbit burst 3200 latency 30ms`)]),
+      ...(more.setup === undefined ? [] : [more.setup]),
     ].join(' && ');
     const command = `${setup} && mount --bind '${device.bootIdFile}' /proc/sys/kernel/random/boot_id && exec "$@"`;
     service.spawn = async (environment = {}) => {

@@ -3,18 +3,17 @@
  * and servers that swallow everything, proxies that die, certificates of others and of other times, a clock at 1970. The
  * running service is idle after each, says when it asks next, and finds the server as soon as the way is free again.
  */
-import { spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import { join, resolve } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Lab } from '../integration/server/lab.ts';
-import { builtService } from '../support/built-service.ts';
 import { startDeviceApi, type DeviceApi } from '../support/device-api.ts';
 import { eventually } from '../support/eventually.ts';
-import type { ServiceHarness } from '../support/service.ts';
+import { steppedClock } from './clocks.ts';
+import { wrapped } from './namespaces.ts';
 import { expectPlan, withRig, type Rig } from './rig.ts';
 import { Listener, pipeTo } from './sockets.ts';
 
@@ -31,29 +30,6 @@ async function fails(rig: Rig, what: string): Promise<string> {
   expectPlan(seen);
   expect(seen, what).toMatchObject({ State: 'Idle', LastResult: 'none', CurrentArtifactName: 'unknown' });
   return (await rig.service.log()).slice(from);
-}
-
-/** The service in namespaces of its own, prepared by shell commands. */
-function wrapped(service: ServiceHarness, namespaces: readonly string[], setup: string): void {
-  const { device, bus } = service;
-  service.spawn = async (environment = {}) => {
-    const run = `${setup} && mount --bind '${device.bootIdFile}' /proc/sys/kernel/random/boot_id && exec "$@"`;
-    const program = [process.execPath, await builtService()];
-    const log = openSync(device.logFile, 'a');
-    try {
-      return spawn(
-        'unshare',
-        ['--mount', '--propagation', 'private', ...namespaces, 'sh', '-c', run, 'sh', ...program],
-        {
-          stdio: ['ignore', 'ignore', log],
-          cwd: '/',
-          env: { ...device.environment, DBUS_SYSTEM_BUS_ADDRESS: bus.address, ...environment },
-        },
-      );
-    } finally {
-      closeSync(log);
-    }
-  };
 }
 
 let lab: Lab;
@@ -131,31 +107,20 @@ describe.concurrent('the running service', () => {
       {
         api: { tls: tls('server') },
         menderConf: { ServerCertificate: lab.at('ca.crt') },
-        prepare: async ({ service }) => {
-          await writeFile(join(service.device.folder, 'time'), '@1970-01-02 00:05:00\n');
-        },
-        environment: { FAKETIME_NO_CACHE: '1' },
       },
       async (rig) => {
         await rig.pollsAgain();
         await rig.service.terminate();
-        const library = ['/usr/lib', process.arch === 'arm64' ? 'aarch64' : 'x86_64'].join('/');
-        await rig.service.start({
-          environment: {
-            LD_PRELOAD: `${library}-linux-gnu/faketime/libfaketimeMT.so.1`,
-            FAKETIME_TIMESTAMP_FILE: join(rig.service.device.folder, 'time'),
-            FAKETIME_CACHE_DURATION: '1',
-            FAKETIME_DONT_FAKE_MONOTONIC: '1',
-            FAKETIME_DONT_RESET: '1',
-          },
-        });
+        const clock = await steppedClock(join(rig.service.device.folder, 'time'));
+        await clock.step('@1970-01-02 00:05:00');
+        await rig.service.start({ environment: clock.environment });
         const { result, seen } = await rig.poll();
         expect(result).toBe('failed');
         expect(seen).toMatchObject({ LastResult: 'none', ServerStatus: 'waiting-for-clock' });
         expect(rig.api.of('status')).toEqual([]);
         expectPlan(seen, { nowMs: Date.UTC(1970, 0, 2, 0, 5) });
         expect(await rig.service.log()).toMatch(/the clock of this device says 1970-01-0\d.*cannot be right/);
-        await writeFile(join(rig.service.device.folder, 'time'), '+0\n');
+        await clock.step('+0');
         await eventually(
           'the clock is right again',
           async () => (await rig.poll()).result === 'up-to-date',

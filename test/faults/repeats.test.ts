@@ -8,6 +8,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { sampleOffer } from '../support/device-api.ts';
+import { makeArtifact } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
 import { withRig, type Rig } from './rig.ts';
 import { Listener, pipeTo } from './sockets.ts';
@@ -206,6 +207,62 @@ describe.concurrent('a device that a check finds something wrong with', () => {
         LastResult: 'success',
         CurrentArtifactName: 'system-2',
       });
+    }));
+
+  it('whose identity program is broken is who it was, and is repaired from afar (R36)', () =>
+    withRig({}, async (rig) => {
+      const { service, api } = rig;
+      const { device } = service;
+      await rig.pollsAgain();
+      const identityOf = (request: ReturnType<typeof api.of>[number] | undefined): unknown =>
+        (request?.json as { readonly id_data?: string } | undefined)?.id_data;
+      const before = identityOf(api.of('auth').at(-1));
+      expect(before).toMatch(/^\{".+\}$/);
+      const program = join(device.share, 'identity/mender-device-identity');
+      await writeFile(program, '#!/bin/sh\necho "half of it"\nexit 1\n');
+      api.revokeTokens();
+      await service.terminate();
+      await service.start();
+      await rig.idle();
+      await rig.pollsAgain();
+      expect(identityOf(api.of('auth').at(-1))).toBe(before);
+      expect(await service.log()).toMatch(
+        /identity program fails; the identity that was accepted last is used/,
+      );
+      await writeFile(
+        join(device.share, 'modules/v3/repair'),
+        `#!/bin/sh\n[ "$1" = ArtifactInstall ] && printf '#!/bin/sh\\necho serial=new\\n' >'${program}'\nexit 0\n`,
+        { mode: 0o755 },
+      );
+      const repair = await rig.publish({ payloadType: 'repair', name: 'repair-1' });
+      expect((await rig.deploy(repair, 'repair-1')).end).toMatchObject({ LastResult: 'success' });
+      // What works is believed, whatever it says.
+      api.revokeTokens();
+      await rig.pollsAgain();
+      expect(identityOf(api.of('auth').at(-1))).toBe('{"serial":"new"}');
+    }));
+
+  it('whose Sync script forbids every check says so, and is repaired by whoever is at the device (R36)', () =>
+    withRig({ scripts: ['Sync_Enter_00'] }, async (rig) => {
+      const { service } = rig;
+      const { device } = service;
+      await rig.pollsAgain();
+      await device.order('Sync_Enter_00', 'fail');
+      const asked = rig.api.of('next-v2').length;
+      const { result, errorName } = await rig.poll();
+      expect({ result, errorName }).toEqual({ result: 'failed', errorName: `${FAILURE}.StateScript` });
+      expect(rig.api.of('next-v2')).toHaveLength(asked);
+      await writeFile(
+        join(device.share, 'modules/v3/repair'),
+        `#!/bin/sh\n[ "$1" = ArtifactInstall ] && rm '${device.conf}/scripts/Sync_Enter_00'\nexit 0\n`,
+        { mode: 0o755 },
+      );
+      const repair = await makeArtifact(device, { payloadType: 'repair', name: 'repair-1' });
+      // The check that failed is made again by itself; in between there is room.
+      const install = () => service.call('Install.InstallPath', 'ss', [repair, '']);
+      await eventually('it is taken', async () => (await install()).error === '', 60_000);
+      expect(await service.waitForEnd(120_000)).toMatchObject({ LastResult: 'success' });
+      await rig.pollsAgain();
     }));
 
   it('whose device type is lost asks as what it was, and is repaired from afar (R36)', () =>

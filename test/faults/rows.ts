@@ -42,6 +42,8 @@ const DEPLOYMENTS = 'faults/deployments';
 const PROCESSES = 'faults/processes';
 const REPEATS = 'faults/repeats';
 const ABORTS = 'faults/aborts';
+const CLOCK_STEPS = 'faults/clock-steps';
+const LONG_LINKS = 'faults/long-links';
 const NETWORKS = 'faults/networks';
 const MEMORY = 'faults/memory';
 const PACKAGE = 'package/package';
@@ -107,10 +109,12 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('unit/core/set-aside', 'after a check that failed because of %s is %s'),
     at('integration/server/network', 'at 1970 is named as the reason why a good certificate is refused'),
   ),
-  part(
+  whole(
     8,
     'clock steps',
-    'steps of the real clock under the running service: all intervals are boot time, by a virtual clock',
+    at(CLOCK_STEPS, 'makes checks neither burst nor starve, and the next one is shown by the new time'),
+    at(CLOCK_STEPS, 'makes repetitions of a check that failed neither burst nor starve'),
+    at(CLOCK_STEPS, 'ends no hold and no snooze early, and keeps none'),
     at('unit/app/schedules', 'are moved by no step of the wall clock'),
     at('integration/system/clock', 'is at most a minute late after the machine slept past its moment'),
   ),
@@ -133,10 +137,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('integration/artifact/signature-dates', 'is as good on %s as on any other day'),
     at('integration/server/link', 'warns once of every certificate that ends within thirty days'),
   ),
-  part(
+  whole(
     11,
     'DNS fails at boot or midway',
-    'two hours of it, and the size of the log after them',
+    at('matrix/long-links', 'without names for two hours: a check now and then, and a log that stays small'),
+    at(LONG_LINKS, 'without names for an hour: a check now and then, and a log that stays small'),
     at(LINKS, 'lives without name resolution, and finds the server when names are there again'),
     at(
       'integration/server/network',
@@ -162,17 +167,22 @@ export const FAULT_ROWS: readonly FaultRow[] = [
       'whose file is not there, or never comes whole, is a failure that is told once (R17, R13)',
     ),
   ),
-  part(
+  whole(
     14,
     'blanket timeout kills good streams',
-    'a kilobyte a minute over hours',
+    at('matrix/long-links', 'of a kilobyte a minute for four hours is waited for, in one piece'),
+    at(LONG_LINKS, 'of a kilobyte a minute is waited for, in one piece'),
     at('integration/source/url-source', 'lets a slow stream live that goes on'),
     at(LINKS, 'waits for a slow answer that comes (R14)'),
   ),
-  part(
+  whole(
     15,
     'very slow link, link expires',
-    'a link of a few kilobits a second over hours',
+    at(
+      'matrix/long-links',
+      'of 15 kbit/s for two hours, with storage that falls silent and links that run out',
+    ),
+    at(LONG_LINKS, 'of 15 kbit/s with storage that falls silent and links that run out is got through'),
     at(FRESH_LINKS, 'that runs out in mid-download is renewed, and the rest comes from the new one (R15)'),
     at('integration/source/resume', 'is renewed, and the download goes on'),
   ),
@@ -296,14 +306,15 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at(DEPLOYMENTS, 'that comes again, under its id or another, is not installed twice'),
     at(REPEATS, 'that is ordered while the first runs is taken when that is over'),
   ),
-  part(
+  whole(
     33,
     'server aborts during download or pause',
-    'a wait without a control map hears of the abort only at the report behind it: nothing is installed by then',
     at(ABORTS, 'in the middle of a file that comes slowly ends the download, without reboot or rollback'),
     at(ABORTS, 'in a pause of the download ends it as well'),
     at(DEPLOYMENTS, 'ends a deployment at whichever report it comes'),
     at(DEPLOYMENTS, 'is honoured in a wait'),
+    at(ABORTS, 'ends a wait for a person, with whom no control map comes, and a busy server does not'),
+    at('unit/core/waits', 'is told again in each polling interval, and ends when the server has ended'),
   ),
   whole(
     34,
@@ -318,10 +329,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at(DEPLOYMENTS, 'that is revoked for good rolls the update back before the commit'),
     at('unit/core/reports', 'before the commit is preceded by an authorization that is as patient'),
   ),
-  part(
+  whole(
     36,
     'check fails before a hook can repair',
-    'a Sync script or an identity program that always fails keeps the device from asking, as it is meant to',
+    at(REPEATS, 'whose identity program is broken is who it was, and is repaired from afar'),
+    at(REPEATS, 'whose Sync script forbids every check says so, and is repaired by whoever is at the device'),
     at(REPEATS, 'says what, and takes the artifact that repairs it from the server'),
     at(REPEATS, 'whose device type is lost asks as what it was, and is repaired from afar'),
   ),

@@ -16,9 +16,17 @@ export interface ProxiedRequest {
   readonly isCut: boolean;
 }
 
+/** An answer of the API; files are not kept. */
+export interface ProxiedAnswer {
+  readonly path: string;
+  readonly status: number;
+  readonly text: string;
+}
+
 export interface RecordingProxy {
   readonly url: string;
   readonly requests: readonly ProxiedRequest[];
+  readonly answers: readonly ProxiedAnswer[];
   /** Off the network: their connections break as soon as they say something. */
   readonly offline: Set<string>;
   dispose(): Promise<void>;
@@ -27,6 +35,7 @@ export interface RecordingProxy {
 export async function startRecordingProxy(target: string): Promise<RecordingProxy> {
   const { hostname, port } = new URL(target);
   const requests: ProxiedRequest[] = [];
+  const answers: ProxiedAnswer[] = [];
   const offline = new Set<string>();
   const server = createServer((incoming, outgoing) => {
     const deviceId = subjectOf(incoming);
@@ -40,6 +49,10 @@ export async function startRecordingProxy(target: string): Promise<RecordingProx
     const onward = forward({ hostname, port, method, path, headers }, (answer) => {
       outgoing.writeHead(answer.statusCode ?? 502, answer.headers);
       answer.pipe(outgoing);
+      if (answer.headers['content-type'] === 'application/octet-stream') return;
+      let text = '';
+      answer.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      answer.on('end', () => answers.push({ path, status: answer.statusCode ?? 0, text }));
     });
     onward.on('error', () => incoming.socket.destroy());
     incoming.pipe(onward);
@@ -49,6 +62,7 @@ export async function startRecordingProxy(target: string): Promise<RecordingProx
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    answers,
     offline,
     async dispose() {
       server.closeAllConnections();

@@ -38,6 +38,8 @@ export interface AuthenticatorTools {
   readonly loadKey: () => Promise<DeviceKey>;
   /** The identity as JSON text. */
   readonly readIdentity: (signal: AbortSignal) => Promise<string>;
+  /** A server has accepted the device as that; never rejects. */
+  readonly identityAccepted: (identity: string) => Promise<void>;
 }
 
 const AUTH_PATH = '/api/devices/v1/authentication/auth_requests';
@@ -83,7 +85,9 @@ export class Authenticator implements Authentication {
     try {
       const key = await this.#tools.loadKey();
       const identity = await this.#tools.readIdentity(signal);
-      return await this.#askAll(authRequestBody({ ...this.#options, identity, key }), signal);
+      const credentials = await this.#askAll(authRequestBody({ ...this.#options, identity, key }), signal);
+      await this.#tools.identityAccepted(identity);
+      return credentials;
     } catch (error) {
       // What a server or the way to it made fail is told already.
       const isTold = error instanceof UpdateError && ['server', 'cancelled'].includes(error.kind);

@@ -14,6 +14,8 @@ export interface IdentityOptions {
   readonly program: string;
   /** Default 10 seconds. */
   readonly timeoutMs?: number;
+  /** Where the identity that a server has accepted last is kept; absent = nowhere. */
+  readonly memoryPath?: string;
 }
 
 /**

@@ -12,6 +12,7 @@ import { readIdentity, type IdentityOptions } from './identity.ts';
 import { collectInventory, type InventoryProgramOptions } from './inventory-programs.ts';
 import { InventorySender } from './inventory-sender.ts';
 import { DeviceKeys, type KeyOptions } from './keys.ts';
+import { RememberedIdentity } from './remembered-identity.ts';
 import { plausibleDates, type ClockTrust } from '../http/plausible-dates.ts';
 import { ApiSession } from './session.ts';
 
@@ -59,13 +60,19 @@ export function createMenderServer(
     log,
   );
   const keys = new DeviceKeys(options.keys, log);
+  const identity = new RememberedIdentity({
+    read: (signal) => readIdentity(options.identity, clock, log, signal),
+    memoryPath: options.identity.memoryPath ?? null,
+    log,
+  });
   const authentication =
     options.authentication ??
     new Authenticator(options, {
       http,
       log,
       loadKey: () => keys.load(),
-      readIdentity: (signal) => readIdentity(options.identity, clock, log, signal),
+      readIdentity: (signal) => identity.read(signal),
+      identityAccepted: (accepted) => identity.accept(accepted),
     });
   const session = new ApiSession(http, authentication);
   return {

@@ -1,6 +1,7 @@
 /**
  * The stored form of a standalone update: the members of Mender's `standalone-state`, versions 1 and 2, so that
- * such a record can be taken over as it is. `Verdict` is ours; whoever does not know it passes over it.
+ * such a record can be taken over as it is. `Verdict` and `RebootAskedIn` are ours; whoever does not know them
+ * passes over them.
  * Source: spec/configuration.md section 3.4.
  */
 import * as v from 'valibot';
@@ -24,6 +25,7 @@ const document = v.variant('Version', [
     Failed: v.boolean(),
     RolledBack: v.boolean(),
     Verdict: v.nullish(v.picklist(['new', 'old', 'inconsistent']), null),
+    RebootAskedIn: v.optional(v.string(), ''),
   }),
 ]);
 
@@ -43,6 +45,7 @@ export function standaloneDocumentOf(record: StandaloneRecord | null): Standalon
     Failed: record.hasFailed,
     RolledBack: record.isRolledBack,
     ...(record.verdict && { Verdict: record.verdict }),
+    ...(record.rebootAskedIn !== '' && { RebootAskedIn: record.rebootAskedIn }),
   };
 }
 
@@ -71,5 +74,6 @@ export function parseStandaloneDocument(value: unknown): StandaloneRecord | null
     hasFailed: isFirst ? false : found.Failed,
     isRolledBack: isFirst ? false : found.RolledBack,
     verdict: isFirst ? null : found.Verdict,
+    rebootAskedIn: isFirst ? '' : found.RebootAskedIn,
   };
 }

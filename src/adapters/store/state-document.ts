@@ -177,6 +177,7 @@ const visit = v.object({
   refresh: v.picklist(['none', 'first', 'retrying']),
   failedRefreshes: count,
   refreshAtBootMs: v.nullable(time),
+  tellAgainAtBootMs: v.exactOptional(time),
   clockProblem: v.exactOptional(v.nullable(v.string())),
   askedMaps: strings,
 });

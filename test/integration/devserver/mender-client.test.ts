@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startDevServer, type DevServerProcess } from '../../support/dev-server.ts';
 import { makeArtifact } from '../../support/device.ts';
 import { eventually } from '../../support/eventually.ts';
+import { startRecordingProxy, type RecordingProxy } from '../../support/recording-proxy.ts';
 import { menderClient, type MenderClient } from '../../support/mender-client.ts';
 import {
   makeMenderDevice,
@@ -19,6 +20,7 @@ let folder: string;
 let payload: string;
 let server: DevServerProcess | null = null;
 let device: MenderDevice | null = null;
+let proxy: RecordingProxy | null = null;
 
 beforeAll(async () => {
   const found = await menderClient();
@@ -31,20 +33,29 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   await device?.dispose();
+  await proxy?.dispose();
   await server?.dispose();
   device = null;
+  proxy = null;
   server = null;
 });
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
 async function begin(
   serverOptions: readonly string[],
-  deviceOptions: Partial<MenderDeviceOptions> = {},
+  {
+    isBehindProxy = false,
+    ...deviceOptions
+  }: Partial<MenderDeviceOptions> & {
+    /** What passes can be read afterwards. */
+    readonly isBehindProxy?: boolean;
+  } = {},
 ): Promise<{ server: DevServerProcess; device: MenderDevice; artifactId: string }> {
   server = await startDevServer({ options: serverOptions });
+  if (isBehindProxy) proxy = await startRecordingProxy(server.url);
   device = await makeMenderDevice(client, {
     serial: 'K-77',
-    serverUrl: server.url,
+    serverUrl: proxy?.url ?? server.url,
     deviceType: 'test-device',
     ...deviceOptions,
   });
@@ -133,6 +144,54 @@ describe("Debian's mender against the development server", () => {
     await until('the inventory shows it', async () =>
       (await devicesOf(server))[0].inventory.some((one: any) => one.value === 'release-2'),
     );
+  });
+
+  it('takes an offer that carries a release at a time, passes over that member, and goes on after the time', async () => {
+    const { server, device, artifactId } = await begin(['--auto-accept'], { isBehindProxy: true });
+    device.start();
+    await until('it is known', async () => (await devicesOf(server))[0]?.inventory != null);
+    await device.stop();
+    const states = { ArtifactInstall_Enter: { action: 'pause' } };
+    const at = new Date(Date.now() + 20_000).toISOString();
+    const { id } = await server.must('POST', '/deployments', {
+      artifact_id: artifactId,
+      devices: { attributes: { device_type: 'test-device' } },
+      update_control_map: { states },
+    });
+    await server.must('POST', `/deployments/${id}/release`, { point: 'ArtifactInstall_Enter', at });
+    // It asks only now: the very offer has the member.
+    device.start();
+    await until('it waits before install', async () => {
+      const run = await runOf(server, id);
+      return run?.wait?.point === 'ArtifactInstall_Enter';
+    });
+    expect(new Date().toISOString() < at, 'the time has not come yet').toBe(true);
+    expect(await device.calls()).not.toContain('ArtifactInstall');
+    const releases = [{ point: 'ArtifactInstall_Enter', release_at: at, force: false }];
+    const sent = (end: string): any[] =>
+      proxy!.answers
+        .filter(({ path, status }) => path.endsWith(end) && status === 200)
+        .map(({ text }) => JSON.parse(text));
+    expect(sent('/deployments/next')).toMatchObject([
+      { id, update_control_map: { states }, holdpoint: { releases } },
+    ]);
+    expect(sent('/deployments/next')[0].update_control_map).not.toHaveProperty('holdpoint');
+
+    await until('it is finished', async () => (await runOf(server, id)).finished_at !== null);
+    const run = await runOf(server, id);
+    expect(statusesOf(run)).toEqual([
+      'pending',
+      'downloading',
+      'pause_before_installing',
+      'installing',
+      'success',
+    ]);
+    expect(run.finished_at > at).toBe(true);
+    // Refreshes before the time had it too, and were taken as well; after it the server's word is taken back.
+    const refreshes = sent('/update_control_map');
+    expect(refreshes[0]).toMatchObject({ holdpoint: { releases } });
+    expect(refreshes.at(-1)).not.toHaveProperty('holdpoint');
+    expect(device.output()).not.toMatch(/holdpoint|unknown field|nvalid/);
   });
 
   it('updates from the server as open-source one: v2 is not there, v1 does', async () => {

@@ -67,7 +67,12 @@ describe('mender-update', () => {
     expect(resumed).toBe(4);
     expect(more).toContain('Installed, but not committed.\n');
     expect((await story('install', artifact))[0]).toBe(1);
-    expect((await story('commit'))[0]).toBe(0);
+    // The module has asked for a reboot, and none has come since.
+    expect(await story('commit')).toEqual([
+      4,
+      'Committed.\nAt least one payload requested a reboot of the device it updated.\n',
+    ]);
+    expect(await story('commit')).toEqual([2, 'No update in progress.\n']);
     expect(await story('show-artifact')).toEqual([0, 'release-2\n']);
     expect(await story('show-provides')).toEqual([
       0,

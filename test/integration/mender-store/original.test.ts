@@ -76,6 +76,7 @@ describe.skipIf(reason !== null)('a device that ran mender 3.4', () => {
       hasFailed: false,
       isRolledBack: false,
       verdict: null,
+      rebootAskedIn: '',
     });
     expect(result.installed?.artifactName).toBe('original');
   });

@@ -494,6 +494,7 @@ describe('export-mender-store', () => {
       hasFailed: false,
       isRolledBack: false,
       verdict: null,
+      rebootAskedIn: '',
     });
     expect(await refusalOf(exportMenderStore(tools))).toMatchObject({
       details: { reason: 'standalone-pending' },

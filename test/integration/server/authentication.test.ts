@@ -1,4 +1,4 @@
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AuthenticationState } from '../../../src/ports/authentication.ts';
@@ -33,6 +33,39 @@ function authentication(servers: readonly string[], options: LabOptions = {}) {
 const refusal = (text = 'dev auth: unauthorized'): Answer => ({
   status: 401,
   body: JSON.stringify({ error: text, request_id: 'r' }),
+});
+
+describe('an identity that cannot be read', () => {
+  it('is the one that was accepted last, which is kept for root only and across restarts', async () => {
+    const api = await server();
+    lab.program('identity', 'echo sn=K-77');
+    await authentication([api.url]).one.authenticate(never);
+    expect(readFileSync(lab.at('identity.json'), 'utf8')).toBe('{"sn":"K-77"}');
+    expect(statSync(lab.at('identity.json')).mode & 0o777).toBe(0o600);
+    for (const text of ['exit 1', 'echo nonsense', ':', 'kill -9 $$']) {
+      lab.program('identity', text);
+      await authentication([api.url]).one.authenticate(never);
+      expect(api.of('auth').at(-1)?.json, text).toMatchObject({ id_data: '{"sn":"K-77"}' });
+    }
+    rmSync(lab.at('identity'));
+    await authentication([api.url]).one.authenticate(never);
+    expect(api.of('auth')).toHaveLength(6);
+  });
+
+  it('is none that no server has accepted, and none that is not whole', async () => {
+    const api = await server();
+    api.answerAlways('auth', refusal());
+    lab.program('identity', 'echo sn=K-77');
+    await failureOf(authentication([api.url]).one.authenticate(never));
+    expect(existsSync(lab.at('identity.json'))).toBe(false);
+    lab.program('identity', 'exit 1');
+    for (const broken of ['', '{"sn":', '[]', 'null']) {
+      writeFileSync(lab.at('identity.json'), broken);
+      const error = await failureOf(authentication([api.url]).one.authenticate(never));
+      expect(error.kind, broken).toBe('script');
+    }
+    expect(api.of('auth')).toHaveLength(1);
+  });
 });
 
 describe('an authentication', () => {

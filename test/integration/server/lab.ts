@@ -74,7 +74,7 @@ export class Lab {
         servers,
         tenantToken: '',
         tier: 'standard',
-        identity: { program: this.at('identity') },
+        identity: { program: this.at('identity'), memoryPath: this.at('identity.json') },
         inventory: { directory: this.at('inventory') },
         version: '1.2.3',
         clockTrust: { builtWallMs: Date.UTC(2026, 0, 1), files: [] },

@@ -137,6 +137,26 @@ describe('what Mender 5.1 says beyond the rows', () => {
   }
 });
 
+describe('a commit of what asked for a reboot', () => {
+  it.each([
+    ['in the same boot', false, 4],
+    ['after the reboot', true, 0],
+  ])('%s', (_, hasRebooted, exitCode) =>
+    withBench({ needsReboot: 'Yes' }, async (bench) => {
+      expect((await bench.install(artifact)).status).toBe(0);
+      const record = await bench.record();
+      expect(record?.rebootAskedIn).toMatch(/^[0-9a-f-]{36}$/);
+      if (hasRebooted) {
+        await bench.putRecord({ ...record!, rebootAskedIn: '00000000-0000-4000-8000-000000000000' });
+      }
+      const { status, stdout } = await bench.run(['commit']);
+      expect(status).toBe(exitCode);
+      expect(stdout.includes('requested a reboot')).toBe(!hasRebooted);
+      expect(await bench.name()).toBe('release-2');
+    }),
+  );
+});
+
 describe('the tables', () => {
   it('know the stop points and what each record allows as the specification has them', () => {
     expect([...STOP_POINTS]).toEqual(scenarios.stopBefore);

@@ -175,6 +175,7 @@ describe('a record that does not allow a command', () => {
         hasFailed: false,
         isRolledBack: false,
         verdict: null,
+        rebootAskedIn: '',
       };
       await bench.putRecord(record);
       const result = await bench.run([command]);

@@ -31,7 +31,9 @@ const RECORD: StandaloneRecord = {
   hasFailed: false,
   isRolledBack: false,
   verdict: null,
+  rebootAskedIn: '',
 };
+const BOOT = 'boot-1';
 const OLD = {
   artifactName: 'release-1',
   artifactGroup: 'beta',
@@ -53,7 +55,7 @@ const starts: readonly StandaloneRun[] = [
   INSTALL_RUN,
   ...IN_STATES.flatMap((inState) =>
     (['commit', 'rollback', 'resume'] as const).flatMap(
-      (command) => beginRun({ ...RECORD, inState }, command) ?? [],
+      (command) => beginRun({ ...RECORD, inState }, command, BOOT) ?? [],
     ),
   ),
 ];
@@ -168,6 +170,29 @@ describe('what is installed after the clean-up', () => {
   });
 });
 
+describe('a reboot that the payload asked for', () => {
+  const asked = (inState: StandaloneRecord['inState'], rebootAskedIn = BOOT): StandaloneRecord => ({
+    ...RECORD,
+    inState,
+    rebootAskedIn,
+  });
+  it.each([
+    ['commit', 'Before_ArtifactCommit_Enter'],
+    ['resume', 'Before_ArtifactCommit_Enter'],
+    ['resume', 'Before_ArtifactCommit_Leave'],
+    ['resume', 'ArtifactCommit_Leave'],
+  ] as const)('is told by %s in %s, while the same kernel runs', (command, inState) => {
+    expect(beginRun(asked(inState), command, BOOT)?.deeds).toContain('reboot-required');
+    expect(beginRun(asked(inState), command, 'boot-2')?.deeds).not.toContain('reboot-required');
+    expect(beginRun(asked(inState, ''), command, '')?.deeds).not.toContain('reboot-required');
+  });
+
+  it('is not told by a rollback, nor by a commit that was interrupted and goes back', () => {
+    expect(beginRun(asked('Before_ArtifactCommit_Enter'), 'rollback', BOOT)?.deeds).toEqual([]);
+    expect(beginRun(asked('ArtifactCommit_Enter'), 'commit', BOOT)?.deeds).not.toContain('reboot-required');
+  });
+});
+
 describe('a failed step on the way back', () => {
   it.each([
     'rollback-enter',
@@ -177,7 +202,7 @@ describe('a failed step on the way back', () => {
     'failure',
     'failure-leave',
   ] as const)('%s: the rest is attempted, and the system is called inconsistent', (failing) => {
-    let run = beginRun({ ...RECORD, inState: 'ArtifactRollback_Enter' }, 'resume') as StandaloneRun;
+    let run = beginRun({ ...RECORD, inState: 'ArtifactRollback_Enter' }, 'resume', BOOT) as StandaloneRun;
     const steps: string[] = [];
     while (run.step !== 'cleanup') {
       steps.push(run.step);

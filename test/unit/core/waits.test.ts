@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { WaitOutcome } from '../../../src/core/effect.ts';
 import { HOLD_POINTS, type HoldPoint } from '../../../src/core/hold-point.ts';
 import type { FlowStep } from '../../../src/core/state.ts';
-import { DEPLOYMENT_ID, FlowSimulator } from '../../support/flow-simulator.ts';
+import { DEPLOYMENT_ID, FlowSimulator, SERVER_SETTINGS } from '../../support/flow-simulator.ts';
 import {
   consentAt,
   consentEverywhere,
@@ -254,6 +254,79 @@ describe.each(gates)('at $point', ({ point, step, isWayBack }) => {
     expect(() => continueNow(simulator)).toThrow('Storage');
     simulator.isStoreBroken = () => false;
     expect(outcomeOf(finish(simulator))).toBe(expected);
+  });
+});
+
+describe('a wait that the server is told of', () => {
+  const POLL_MS = SERVER_SETTINGS.updatePollIntervalSeconds * 1000;
+  const told = ({ reports }: FlowSimulator): number =>
+    reports.filter(({ status }) => status === 'pause_before_installing').length;
+
+  it('is told again in each polling interval, and ends when the server has ended the deployment', () => {
+    const faults = [{ kind: 'aborted', where: 'status:pause_before_installing:4' }] as const;
+    const simulator = reach('install-gate', { faults }).run();
+    expect(told(simulator)).toBe(1);
+    simulator.advance(0.89 * POLL_MS);
+    expect(told(simulator)).toBe(1);
+    simulator.advance(0.11 * POLL_MS);
+    expect(told(simulator)).toBe(2);
+    simulator.advance(POLL_MS);
+    expect([told(simulator), simulator.step]).toEqual([3, 'install-gate']);
+    simulator.advance(POLL_MS).run();
+    expect(waitEnds(simulator)).toEqual(['aborted']);
+    finish(simulator);
+    expect(simulator.trace).not.toContain('I');
+    expect(simulator.state.history[0]).toMatchObject({
+      result: 'aborted',
+      failure: { name: 'AbortedByServer' },
+    });
+  });
+
+  it('goes on when that cannot be told, and is not told sooner than an overloaded server asks', () => {
+    const faults = [{ kind: 'unreachable', where: 'status:pause_before_installing:2' }] as const;
+    const simulator = reach('install-gate', { faults }).run();
+    simulator.advance(2 * POLL_MS);
+    expect([told(simulator), simulator.step]).toEqual([3, 'install-gate']);
+    const { workId } = simulator.state;
+    const retryAfterSeconds = (3 * POLL_MS) / 1000;
+    simulator.dispatch({ kind: 'StatusReported', workId, outcome: 'unreachable', retryAfterSeconds });
+    simulator.advance(3 * POLL_MS - 1);
+    expect(told(simulator)).toBe(3);
+    simulator.advance(1);
+    expect(told(simulator)).toBe(4);
+  });
+
+  it('is told once where a control map of the deployment is asked for again and again', () => {
+    const states = { ArtifactInstall_Enter: { action: 'pause' } };
+    const text = JSON.stringify({ id: DEPLOYMENT_ID, priority: 0, states });
+    const simulator = new FlowSimulator({ offeredMap: text, mapAnswers: [{ kind: 'map', text }] }).boot();
+    goTo(simulator, 'install-gate');
+    simulator.run();
+    simulator.advance(5 * POLL_MS);
+    expect([told(simulator), simulator.step]).toEqual([1, 'install-gate']);
+  });
+
+  it('is told once where no report is to be repeated', () => {
+    const settings = { ...consentAt('ArtifactInstall_Enter'), downloadReportSeconds: 0 };
+    const simulator = reach('install-gate', { settings }).run();
+    simulator.advance(5 * POLL_MS);
+    expect([told(simulator), simulator.step]).toEqual([1, 'install-gate']);
+  });
+
+  it('is told to nobody when the artifact came from somebody at the device', () => {
+    const simulator = new FlowSimulator({ settings: consentAt('ArtifactInstall_Enter') }).boot().run();
+    simulator.command({
+      kind: 'Install',
+      deploymentId: DEPLOYMENT_ID,
+      location: { kind: 'file', path: '/a' },
+      requiredDigest: '',
+      uid: 0,
+      artifact: null,
+      sizeBytes: -1,
+    });
+    simulator.run();
+    simulator.advance(5 * POLL_MS);
+    expect([simulator.reports, simulator.step]).toEqual([[], 'install-gate']);
   });
 });
 
