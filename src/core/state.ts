@@ -7,6 +7,7 @@ import type { MapPool } from './control/map-pool.ts';
 import { NO_SNOOZES, type Snoozes } from './control/snooze.ts';
 import type { Failure } from './errors.ts';
 import type { HoldPoint, OnExpire } from './hold-point.ts';
+import type { ReleaseFacts } from './release-facts.ts';
 import { DEFAULT_FLOW_SETTINGS, type FlowSettings } from './settings.ts';
 
 /** The nine public states, exactly as users see them. Source: design/product.md "The parts of the mission". */
@@ -114,7 +115,8 @@ export type ArtifactSummary = Pick<
   | 'clearsProvides'
   | 'digest'
   | 'isSigned'
->;
+> &
+  ReleaseFacts;
 
 /** Somebody's yes at a hold point. Survives restart and reboot (design/compatibility.md "Consent"). */
 export interface Consent {
