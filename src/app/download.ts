@@ -1,6 +1,7 @@
 import { ArtifactError } from '../core/artifact-error.ts';
 import type { ArtifactInfo, ArtifactLocation, Installed } from '../core/artifact.ts';
 import { checkDepends } from '../core/provides.ts';
+import { releaseFactsOf } from '../core/release-facts.ts';
 import type { ArtifactSummary } from '../core/state.ts';
 import type { OpenArtifact } from '../ports/artifact-reader.ts';
 import type { ArtifactBytes } from '../ports/artifact-source.ts';
@@ -145,6 +146,7 @@ export function summaryOf(info: ArtifactInfo): ArtifactSummary {
     clearsProvides: info.clearsProvides,
     digest: info.digest,
     isSigned: info.isSigned,
+    ...releaseFactsOf(info),
   };
 }
 

@@ -150,7 +150,8 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
         signal,
       ),
     status: (wanted) => withService((context) => showStatus(context, wanted)),
-    monitor: (wanted) => withService((context) => monitor(context, wanted)),
+    monitor: ({ json }) =>
+      withService((context) => monitor(context, { json, keyboard: json ? null : around.keyboard() })),
     wait: (goal, timeoutSeconds) => withService((context) => waitFor(context, goal, timeoutSeconds)),
     continueWait: (ticket, wanted) => withService((context) => continueWait(context, ticket, wanted)),
     snooze: (ticket, seconds) => withService((context) => snoozeWait(context, ticket, seconds)),

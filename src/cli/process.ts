@@ -4,6 +4,7 @@
  */
 import { isatty } from 'node:tty';
 import { UpdateError } from '../core/errors.ts';
+import type { Keyboard } from './monitor-keys.ts';
 import type { Surroundings } from './surroundings.ts';
 import { complain, type Sink, type Terminal } from './terminal.ts';
 
@@ -81,6 +82,7 @@ export function openCommandProcess(program: string): CommandProcess {
     },
     // Touched only by who reads it: a held command has the same one.
     input: () => process.stdin,
+    keyboard: () => (isatty(0) && terminal.out.isTerminal ? keyboardOf(process.stdin) : null),
     isPersonThere: isatty(0) && isatty(2),
     environment: process.env,
   };
@@ -107,6 +109,21 @@ export function openCommandProcess(program: string): CommandProcess {
           if (isOutputAbandoned) end();
           else process.stdout.write('', end);
         });
+    },
+  };
+}
+
+function keyboardOf(stdin: NodeJS.ReadStream): Keyboard {
+  return {
+    listen(onKey) {
+      // A line would be too late for whoever has pressed a key; Ctrl-C comes as a key then.
+      const onData = (text: string): void => [...text].forEach(onKey);
+      stdin.setRawMode(true);
+      stdin.setEncoding('utf8').on('data', onData).resume();
+      return () => {
+        stdin.off('data', onData).pause();
+        stdin.setRawMode(false);
+      };
     },
   };
 }

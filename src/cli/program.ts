@@ -9,6 +9,7 @@ import { STOP_POINTS, type StopPoint } from '../core/standalone-table.ts';
 import { addStop, collect, parseGoal, parseSeed, parseSpeed, parseWaitSeconds } from './arguments.ts';
 import type { DeploymentOrder } from './control-commands.ts';
 import { addControlCommands } from './control-program.ts';
+import { teach } from './help.ts';
 import type { SimulateOptions } from './simulate.ts';
 import { oneLine } from './terminal.ts';
 import type { WaitGoal } from './watch-commands.ts';
@@ -263,6 +264,12 @@ export function createProgram(io: ProgramIo): Command {
       const { speed, seed = null, once = false } = options;
       return run(doing, (actions) => actions.simulate(scenario, { speed, seed, isOnce: once }, doing));
     });
+  teach(program);
+  program.addHelpText(
+    'after',
+    '\nStart with `holdpoint status`; `holdpoint COMMAND --help` has examples and what comes next.' +
+      '\nWithout a device: `dbus-run-session -- holdpoint simulate kiosk --speed 10`.',
+  );
   return program;
 }
 

@@ -1,5 +1,6 @@
 /** What surrounds a running command: who looks at it, what interrupts it, what it may read. */
 import type { Interrupts } from '../compose-standalone.ts';
+import type { Keyboard } from './monitor-keys.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface Surroundings {
@@ -13,6 +14,8 @@ export interface Surroundings {
   readonly abandonOutput: () => void;
   /** Standard input. */
   readonly input: () => NodeJS.ReadStream;
+  /** Standard input, key by key, when a person sits there and sees the output; else null. */
+  readonly keyboard: () => Keyboard | null;
   /** Somebody who may be asked for a password. */
   readonly isPersonThere: boolean;
   readonly environment: Readonly<Record<string, string | undefined>>;

@@ -45,6 +45,12 @@ export function meterOf(shown: RemoteSnapshot): Meter {
   return { percent: shown.progress, label: stateText(shown), details: details.join('  ') };
 }
 
+/** Release notes of what is coming, line by line; empty = none. */
+export function notesOf({ deployment }: RemoteSnapshot): readonly string[] {
+  const notes = deployment['release-notes'];
+  return typeof notes === 'string' && notes !== '' ? notes.split('\n') : [];
+}
+
 /** `ArtifactInstall (waiting at ArtifactInstall_Enter)`. */
 export function stateText(shown: RemoteSnapshot): string {
   if (isSnoozed(shown)) return `${shown.state} (put off at ${shown.waitPoint})`;
@@ -62,6 +68,8 @@ export function statusLines(shown: RemoteSnapshot, holds: readonly RemoteHold[] 
   if (shown.deploymentId !== '') {
     rows.push(['Update', shown.artifactName === '' ? '(not known yet)' : shown.artifactName]);
     rows.push(['Deployment', shown.deploymentId]);
+    const notes = notesOf(shown);
+    if (notes.length > 0) rows.push(['Notes', notes.join(' / ')]);
     if (shown.progress >= 0) {
       const { details } = meterOf(shown);
       rows.push(['Progress', `${Math.floor(shown.progress)} %${details === '' ? '' : `  ${details}`}`]);

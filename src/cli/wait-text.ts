@@ -204,7 +204,11 @@ function enumerate(parts: readonly string[]): string {
 
 /** Who is waited for, until when, and the exact commands that end the wait; empty = no wait. */
 export function waitLines(shown: RemoteSnapshot, nowUsec: number = Date.now() * 1000): readonly string[] {
-  if (shown.waitPoint === '') return [];
+  return shown.waitPoint === '' ? [] : [...blockedLines(shown, nowUsec), ...commandLines(shown)];
+}
+
+/** Who is waited for, and until when. */
+export function blockedLines(shown: RemoteSnapshot, nowUsec: number = Date.now() * 1000): readonly string[] {
   const lines = [`Waiting at ${shown.waitPoint} for:`];
   for (const blocker of shown.blockers) {
     lines.push(`  ${blockerText(blocker)}${endText(blocker)}${releaseHint(blocker)}`);
@@ -215,6 +219,11 @@ export function waitLines(shown: RemoteSnapshot, nowUsec: number = Date.now() * 
     const left = durationWords((shown.waitDeadlineUsec - nowUsec) / 1_000_000);
     lines.push(`  until ${until} (${left} left), then: ${shown.waitOnExpire}`);
   }
+  return lines;
+}
+
+function commandLines(shown: RemoteSnapshot): readonly string[] {
+  const lines: string[] = [];
   const { waitTicket: ticket, allowedActions } = shown;
   if (isSnoozed(shown)) lines.push('To be asked now:  holdpoint ask-again');
   else {

@@ -1,20 +1,29 @@
 /** The subcommands that look on: a live view, and waiting for something to become so. */
-import type { PlainValue, RemoteHold, RemoteSnapshot, UpdateChange } from '../adapters/dbus/update-client.ts';
+import type {
+  PlainValue,
+  RemoteHold,
+  RemoteSnapshot,
+  UpdateChange,
+  UpdateClient,
+} from '../adapters/dbus/update-client.ts';
 import type { Subscription } from 'rxjs';
 import { durationWords } from './duration.ts';
 import { follow } from './follow.ts';
 import { holdAsJson, holdSummary } from './hold-view.ts';
+import { createAnswers, keysText, type Keyboard } from './monitor-keys.ts';
 import { EXIT, showStep, type ServiceContext } from './service-commands.ts';
-import { createProgressView, type ProgressView } from './terminal.ts';
-import { jsonLine, statusLines } from './update-view.ts';
+import { createProgressView, durationText, type Meter, type ProgressView } from './terminal.ts';
+import { jsonLine, meterOf, notesOf, statusLines } from './update-view.ts';
+import { blockedLines, waitKey } from './wait-text.ts';
 
-/** Until Ctrl-C, which is how it is meant to end. */
+/** Until Ctrl-C, which is how it is meant to end. `keyboard`: of a person who may answer; null = it only looks on. */
 export async function monitor(
   { client, terminal, signal }: ServiceContext,
-  options: { readonly json: boolean },
+  options: { readonly json: boolean; readonly keyboard: Keyboard | null },
 ): Promise<number> {
   const view = createProgressView(terminal.out);
-  const shown: Shown = { wait: '', lastResult: '', holds: null };
+  const shown: Shown = { wait: '', notes: '', lastResult: '', holds: null };
+  const keyed = options.keyboard === null ? null : withKeys(options.keyboard, client, view);
   let holdsSubscription: Subscription | null = null;
   const showHolds = (holds: readonly RemoteHold[]): void => {
     if (options.json) {
@@ -25,7 +34,7 @@ export async function monitor(
     onChange(change) {
       if (options.json) {
         terminal.out.write(`${jsonLine(change.kind === 'snapshot' ? change.snapshot : change)}\n`);
-      } else sayChange(view, shown, change);
+      } else sayChange(view, shown, change, keyed);
       // Behind the first snapshot, so that a service that is not there is told as such and not as a list without holds.
       if (change.kind === 'snapshot') {
         // An error of the bus ends the following too.
@@ -35,29 +44,84 @@ export async function monitor(
     },
     timeoutMs: null,
     absenceLimitMs: null,
-    signal,
+    signal: keyed === null ? signal : AbortSignal.any([signal, keyed.quit]),
   }).finally(() => {
+    keyed?.end();
     holdsSubscription?.unsubscribe();
     view.clear();
   });
   return EXIT.done;
 }
 
+interface Keyed {
+  /** Aborts when the person has had enough. */
+  readonly quit: AbortSignal;
+  show(snapshot: RemoteSnapshot | null): void;
+  end(): void;
+}
+
+const COUNTDOWN_MS = 1000;
+
+/** The keys, and the bar of a question with the time that is left for it. */
+function withKeys(keyboard: Keyboard, client: UpdateClient, view: ProgressView): Keyed {
+  const quit = new AbortController();
+  let shown: RemoteSnapshot | null = null;
+  const answers = createAnswers({ client, say: (text) => view.say(text), onQuit: () => quit.abort() });
+  const stopListening = keyboard.listen((key) => answers.press(key));
+  // The time left is this side's: nothing is asked of the service for it.
+  const countdown = setInterval(() => shown !== null && view.show(questionMeter(shown)), COUNTDOWN_MS);
+  return {
+    quit: quit.signal,
+    show(snapshot) {
+      shown = snapshot;
+      answers.show(snapshot);
+      if (snapshot !== null) view.show(questionMeter(snapshot));
+    },
+    end() {
+      clearInterval(countdown);
+      stopListening();
+    },
+  };
+}
+
+function questionMeter(shown: RemoteSnapshot): Meter {
+  const keys = keysText(shown);
+  if (shown.waitPoint === '' || keys === '') return meterOf(shown);
+  const left = shown.waitDeadlineUsec / 1_000_000 - Date.now() / 1000;
+  const details = shown.waitDeadlineUsec > 0 ? `${durationText(left)} left` : '';
+  return { percent: shown.progress, label: keys, details };
+}
+
 interface Shown {
   wait: string;
+  /** Deployment whose release notes have been told. */
+  notes: string;
   lastResult: string;
   /** null = not known yet. */
   holds: ReadonlyMap<string, string> | null;
 }
 
-function sayChange(view: ProgressView, shown: Shown, change: UpdateChange): void {
+function sayChange(view: ProgressView, shown: Shown, change: UpdateChange, keyed: Keyed | null): void {
   if (change.kind === 'gone') {
+    keyed?.show(null);
     view.say('The service is gone; waiting for it to come back');
   } else if (change.kind === 'signal') {
     if (change.member === 'WaitEnded') view.say(waitEndText(change.args));
   } else {
     const { snapshot } = change;
-    shown.wait = showStep(view, snapshot, shown.wait);
+    const notes = notesOf(snapshot);
+    if (notes.length > 0 && shown.notes !== snapshot.deploymentId) {
+      shown.notes = snapshot.deploymentId;
+      view.say(`${snapshot.artifactName}:`);
+      for (const text of notes) view.say(`  ${text}`);
+    }
+    if (keyed === null) shown.wait = showStep(view, snapshot, shown.wait);
+    else {
+      const key = waitKey(snapshot);
+      if (key !== '' && key !== shown.wait) for (const text of blockedLines(snapshot)) view.say(text);
+      shown.wait = key;
+      keyed.show(snapshot);
+    }
     const result = snapshot.lastResult;
     if (shown.lastResult === 'none' && result !== 'none') {
       view.say(statusLines(snapshot).find(isLastResult) ?? '');

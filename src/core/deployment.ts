@@ -4,6 +4,7 @@ import type { DecisionEntry } from './control/journal.ts';
 import { NO_SNOOZES, type Snoozes } from './control/snooze.ts';
 import type { Failure } from './errors.ts';
 import type { HoldPoint } from './hold-point.ts';
+import type { ReleaseFacts } from './release-facts.ts';
 
 /** One update on its way, and what people have said of it. */
 
@@ -18,7 +19,8 @@ export type ArtifactSummary = Pick<
   | 'clearsProvides'
   | 'digest'
   | 'isSigned'
->;
+> &
+  ReleaseFacts;
 
 /** Somebody's yes at a hold point. Survives restart and reboot (design/compatibility.md "Consent"). */
 export interface Consent {

@@ -312,6 +312,8 @@ function artifactOf(update: MenderUpdate): ArtifactSummary | null {
     // Mender does not record it.
     digest: '',
     isSigned: false,
+    releaseNotes: '',
+    severity: '',
   };
 }
 

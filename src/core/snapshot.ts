@@ -129,6 +129,8 @@ function deploymentFacts(state: UpdateState): Snapshot['deployment'] {
       digest: artifact.digest,
       'device-types': artifact.compatibleDevices,
       'payload-types': artifact.payloadType === null ? [] : [artifact.payloadType],
+      ...(artifact.releaseNotes !== '' && { 'release-notes': artifact.releaseNotes }),
+      ...(artifact.severity !== '' && { severity: artifact.severity }),
     }),
     ...(state.wait && state.wait.notice !== '' && { notice: state.wait.notice }),
   };

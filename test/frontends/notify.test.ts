@@ -10,7 +10,7 @@ import { watchProperties } from '../support/property-watch.ts';
 import { startScreen, type Screen } from '../support/screen.ts';
 import { asUser, startSessionBus, startSimulation, type SessionBus } from '../support/simulation.ts';
 import { example, startExample, stopExamples } from './programs.ts';
-import { messageOf } from './walk.ts';
+import { messageOf, NOTES } from './walk.ts';
 
 /** Where a notification has several actions, a click brings up a menu of them; dunst leaves the menu to another program. */
 const configOf = (menu: string): string => `[global]
@@ -92,6 +92,7 @@ describe('the notification helper', { timeout: 900_000 }, () => {
     try {
       await screen.waitFor(messageOf('en', 'point.ArtifactInstall_Enter'));
       await screen.waitFor('release-2');
+      await screen.waitFor(NOTES);
       await screen.keep('notify-install');
       await screen.click(messageOf('en', 'point.ArtifactInstall_Enter'));
       await watch.waitFor(

@@ -15,6 +15,9 @@ export interface Frontend {
   keep(name: string): Promise<void>;
 }
 
+/** Release notes of what the simulator plays. */
+export const NOTES = 'Faster start, better printing.';
+
 export type Language = 'en' | 'de';
 
 export function messageOf(language: Language, key: string): string {
@@ -47,6 +50,7 @@ export async function walkThrough(bus: SessionBus, frontend: Frontend, name: str
     simulation = startSimulation(bus, ['kiosk', '--speed', '10']);
     await frontend.shows(say('point.ArtifactInstall_Enter'));
     await frontend.shows('release-2');
+    await frontend.shows(NOTES);
     await frontend.keep(`${name}-install`);
     await frontend.press(say('ui.later'));
     const snoozed = await watch.waitFor(
@@ -92,7 +96,8 @@ export async function lateAndInGerman(
     await simulation.line('Idle; last result: failure');
     const frontend = await start('de');
     await frontend.shows(messageOf('de', 'result.failure').split(';')[0] as string);
-    await frontend.shows('vertrauenswürdigen Hersteller');
+    // The rest of the sentence has dots on its letters, which are misread.
+    await frontend.shows('Update stammt nicht von einem');
     await frontend.keep(`${name}-failure-de`);
   } finally {
     await simulation.stop();

@@ -74,8 +74,10 @@ export class Machine {
   readonly root: string;
   readonly nodeDeb: string;
   #process: ChildProcess | null = null;
+  readonly #devices: readonly string[];
 
-  static async create(): Promise<Machine> {
+  /** `devices`: block devices of this machine that it has as well, under the same names. */
+  static async create(devices: readonly string[] = []): Promise<Machine> {
     const base = await baseSystem();
     const folder = await mkdtemp(join(tmpdir(), 'holdpoint-machine-'));
     for (const name of ['upper', 'work', 'root']) await mkdir(join(folder, name));
@@ -83,13 +85,14 @@ export class Machine {
     await run('mount', ['-t', 'overlay', 'holdpoint-machine', '-o', layers, join(folder, 'root')]);
     // What keeps packages from starting services while a system is made.
     await rm(join(folder, 'root/usr/sbin/policy-rc.d'), { force: true });
-    return new Machine(folder, await nodePackage(folder));
+    return new Machine(folder, await nodePackage(folder), devices);
   }
 
-  private constructor(folder: string, nodeDeb: string) {
+  private constructor(folder: string, nodeDeb: string, devices: readonly string[]) {
     this.folder = folder;
     this.root = join(folder, 'root');
     this.nodeDeb = nodeDeb;
+    this.#devices = devices;
   }
 
   /** Switches it on; resolves when systemd has started what it was to start. */
@@ -101,10 +104,15 @@ export class Machine {
   #switchOn(): void {
     const console = openSync(join(this.folder, 'console'), 'a');
     const container = ['--quiet', '--register=no', '--keep-unit', '--private-network', '--console=pipe'];
-    const child = spawn('systemd-nspawn', [...container, '--machine=holdpoint', '-D', this.root, '-b'], {
-      stdio: ['ignore', console, console],
-      env: { PATH: process.env['PATH'], SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '0' },
-    });
+    const binds = this.#devices.map((device) => `--bind=${device}`);
+    const child = spawn(
+      'systemd-nspawn',
+      [...container, ...binds, '--machine=holdpoint', '-D', this.root, '-b'],
+      {
+        stdio: ['ignore', console, console],
+        env: { PATH: process.env['PATH'], SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: '0' },
+      },
+    );
     closeSync(console);
     this.#process = child;
     // It was rebooted from within: a container is then started anew by whoever started it.
@@ -189,7 +197,11 @@ export class Machine {
       // Three times makes it stop at once whatever it is about.
       for (let times = 0; times < 3; times += 1) child.kill('SIGTERM');
       const init = await this.#init();
-      if (init !== null) process.kill(init, 'SIGKILL');
+      try {
+        if (init !== null) process.kill(init, 'SIGKILL');
+      } catch {
+        // It has stopped already.
+      }
       await ended;
     }
     await run('umount', ['--lazy', this.root]).catch(() => {});

@@ -40,6 +40,8 @@ export const ARTIFACT: ArtifactSummary = {
   clearsProvides: ['rootfs-image.*'],
   digest: `sha256:${'a'.repeat(64)}`,
   isSigned: false,
+  releaseNotes: '',
+  severity: '',
 };
 
 export interface SimulatorOptions {

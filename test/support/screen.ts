@@ -65,7 +65,8 @@ export async function startScreen(width: number, height: number): Promise<Screen
     // Dark on light, and light on dark: the button that is suggested is white on blue. Black and white only: frames go.
     const pictures = [
       ['positive', ['-threshold', '75%']],
-      ['negative', ['-negate', '-threshold', '45%']],
+      // What lies around such a button would be a black frame, and a single word in one is not found.
+      ['negative', ['-negate', '-threshold', '45%', '-fill', 'white', '-draw', 'color 5,5 floodfill']],
     ] as const;
     const found: Word[] = [];
     for (const [name, extra] of pictures) {

@@ -1,5 +1,6 @@
 import { FAILURE_NAMES, type Details, type FailureName } from '../../core/errors.ts';
 import type { HoldView } from '../../core/control/hold-view.ts';
+import { releaseFactsOf } from '../../core/release-facts.ts';
 import type { Blocker, HistoryEntry, SetAside } from '../../core/state.ts';
 import type { Snapshot } from '../../core/snapshot.ts';
 import { REFUSAL_ERROR_NAMES } from './errors.ts';
@@ -181,5 +182,8 @@ export function inspectionMap({ info, sizeBytes, problem }: Inspection): Variant
   ]);
   if (problem !== null) map.set('problem', variant('s', REFUSAL_ERROR_NAMES[problem]));
   if (sizeBytes >= 0) map.set('size-bytes', variant('x', signed(sizeBytes)));
+  const { releaseNotes, severity } = releaseFactsOf(info);
+  if (releaseNotes !== '') map.set('release-notes', variant('s', releaseNotes));
+  if (severity !== '') map.set('severity', variant('s', severity));
   return map;
 }

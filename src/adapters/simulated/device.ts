@@ -318,7 +318,7 @@ export class SimulatedDevice {
       verifiedBy: '',
       headerInfoJson: '{}',
       typeInfoJson: '{}',
-      metaDataJson: null,
+      metaDataJson: JSON.stringify({ 'release-notes': 'Faster start, better printing.' }),
       payloadFileNames: ['image'],
     };
   }

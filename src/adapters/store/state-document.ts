@@ -100,6 +100,8 @@ const artifact = v.object({
   clearsProvides: v.nullable(strings),
   digest: v.string(),
   isSigned: v.boolean(),
+  releaseNotes: v.optional(v.string(), ''),
+  severity: v.optional(v.string(), ''),
 });
 const source = v.picklist(['local', 'server']);
 const deployment = v.object({
