@@ -133,10 +133,7 @@ function addHolds({ add, run }: ProgramTools): void {
     .addHelpText(
       'after',
       help(
-        'holdpoint hold ArtifactReboot_Enter --why "surgery running" -- /usr/bin/surgery --patient 7',
-        '  No update reboots the device while surgery runs. Signals are passed on. When the update service restarts, the hold is taken again.',
-        'ID=$(holdpoint hold ArtifactReboot_Enter --why brewing --timeout 5m)',
-        '  For five minutes of waiting, and at most that. Then: holdpoint refresh "$ID", or holdpoint release "$ID".',
+        'With a command signals are passed on, and when the update service restarts, the hold is taken again.',
         `${POINTS} ${DURATIONS}`,
         'Exit status with a command: its own; 128 + the signal that ended it; 125 not held, so not run; 126 not executable; 127 not found. Without: 0 held, the id is printed; 1 error.',
       ),

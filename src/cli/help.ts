@@ -131,8 +131,14 @@ export const LESSONS: Readonly<Record<string, Lesson>> = {
   },
   hold: {
     examples: [
-      ['holdpoint hold ArtifactReboot_Enter --why "backup" -- backup.sh', 'held while it runs'],
-      ['ID=$(holdpoint hold ArtifactInstall_Enter --why "brewing" --timeout 5m)', 'held for a time'],
+      [
+        'holdpoint hold ArtifactReboot_Enter --why "surgery running" -- /usr/bin/surgery --patient 7',
+        'no update reboots the device while surgery runs',
+      ],
+      [
+        'ID=$(holdpoint hold ArtifactInstall_Enter --why "brewing" --timeout 5m)',
+        'for five minutes of waiting, and at most that',
+      ],
     ],
     next: 'holdpoint holds lists them; holdpoint refresh or holdpoint release "$ID" for one by time.',
   },
