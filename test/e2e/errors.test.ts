@@ -14,6 +14,7 @@ import { ARTIFACT_SCRIPTS } from '../support/chain.ts';
 import { gdbus, OTHER_UID, pythonGio, TARGET, type ToolOptions } from '../support/bus-tools.ts';
 import { ASK, makeArtifact, makeKeys, type DeviceOptions } from '../support/device.ts';
 import { flood } from '../support/flood.ts';
+import { fillDisk } from '../support/full-disk.ts';
 import { eventually } from '../support/eventually.ts';
 import { ServiceHarness } from '../support/service.ts';
 import withoutProducer from './without-producer.json' with { type: 'json' };
@@ -366,17 +367,6 @@ describe.concurrent('a call is refused', { timeout: 60_000 }, () => {
       produced.errors.add('ShuttingDown');
     }));
 });
-
-async function fillDisk(directory: string): Promise<void> {
-  const file = await open(join(directory, 'filler'), 'w');
-  try {
-    for (;;) await file.write(Buffer.alloc(4096, 1));
-  } catch (error) {
-    expect(error).toMatchObject({ code: 'ENOSPC' });
-  } finally {
-    await file.close();
-  }
-}
 
 describe.concurrent('a deployment fails', { timeout: 60_000 }, () => {
   it('Download: the link is dead', () =>

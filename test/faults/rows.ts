@@ -81,12 +81,13 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('faults/records', 'in both starts with nothing, stays up, and installs again'),
     at('integration/store/file-store', 'starts with nothing, and is usable, when both'),
   ),
-  part(
+  whole(
     5,
     'disk full: store, log, temp',
-    'a real file system that is full from the beginning of each phase in turn: the store alone is, from each save on',
+    at('faults/full-disk', 'on: the update ends truthfully, and the next one works when there is space'),
     at('integration/store/crash-outcomes', 'ends as the table says'),
     at('e2e/errors', 'NoSpace: the payload does not fit'),
+    at('e2e/errors', 'when the disk is full: nothing is promised that is not stored'),
     at('e2e/errors', 'Storage: the state cannot be written any more'),
     at('integration/store/crash', 'that is full keeps what fits its room, rejects more with the free bytes'),
     at('integration/log/deployment-log', 'deletes the oldest logs when less than 100 KiB are free'),

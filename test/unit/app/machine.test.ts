@@ -10,6 +10,7 @@ import { RefusedCall } from '../../../src/core/refusal.ts';
 import { initialState, type FlowStep, type UpdateState } from '../../../src/core/state.ts';
 import type { Store } from '../../../src/ports/store.ts';
 import { answer, goodAnswer } from '../../support/answering.ts';
+import { holdAdded } from '../../support/flow-events.ts';
 import { ARTIFACT, DEPLOYMENT_ID, OLD, SERVER_SETTINGS } from '../../support/flow-simulator.ts';
 import { consentAt } from '../../support/flow-steps.ts';
 import { RecordingLog } from '../../support/recording-log.ts';
@@ -370,6 +371,33 @@ describe('a state that cannot be stored', () => {
       result: 'rolled-back',
       failure: { name: 'NoSpace' },
     });
+  });
+
+  it('while a module is at work ends nothing and begins nothing: it is stored with the next event', async () => {
+    const made = bench();
+    answer(made.machine, (effect) =>
+      effect.kind === 'runModule' && effect.action === 'ArtifactInstall' ? [] : goodAnswer(effect),
+    );
+    made.start();
+    made.machine.dispatch(BOOT);
+    await made.arrive('idle');
+    await made.machine.command(INSTALL);
+    const { workId } = await made.arrive('install');
+    const hold = holdAdded({ points: ['ArtifactCommit_Enter'] });
+    await made.machine.command({ ...hold, kind: 'AddHold' });
+    const told = made.ticks.length;
+    made.store.failure = DISK_FULL;
+    made.machine.dispatch({ kind: 'HolderVanished', connection: hold.connection ?? '' });
+    await settled();
+    expect(made.machine.state()).toMatchObject({ step: 'install', workId, holds: [] });
+    const ordered = made.ticks.slice(told).flatMap(({ effects }) => effects.map(({ kind }) => kind));
+    expect(ordered).toContain('unwatchHolder');
+    expect(ordered).not.toContain('runScripts');
+    expect(made.store.history.at(-1)?.holds).toHaveLength(1);
+    made.store.failure = null;
+    made.machine.dispatch({ kind: 'ModuleFinished', workId, failure: null });
+    await made.arrive('cleanup-after-success');
+    expect(made.store.history.at(-1)?.holds).toEqual([]);
   });
 
   it('in front of a family of scripts leaves the whole family out: nothing has been touched', async () => {
