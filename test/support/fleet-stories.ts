@@ -53,6 +53,7 @@ export async function approveCommitEverywhere(size: FleetSize): Promise<void> {
       await until('everybody is known', fleet, async () => (await countDevices(server)) === total);
       const id = await deploy(fleet, { ArtifactCommit_Enter: { action: 'pause' } });
       await untilCounts(fleet, id, { pause_before_committing: total });
+      await tellMemory(fleet);
 
       const awayServices = services.slice(0, size.offlineServices);
       const awayMembers = simulated.members.slice(0, size.offlineSimulated);
@@ -300,6 +301,23 @@ function tellSpread(fleet: Fleet, simulated: ProtocolFleet, sinceMs: number, int
   );
   // Not all at once: with everybody in step one slice would have them all.
   if (looks.length >= 100) expect(most).toBeLessThan(looks.length / 2);
+}
+
+/** What they take while all of them wait: what is theirs alone (PSS), and the most that was resident. */
+async function tellMemory({ services, server }: Fleet): Promise<void> {
+  const megabytes = async (pid: number, file: string, name: string): Promise<number> => {
+    const text = await readFile(`/proc/${pid}/${file}`, 'utf8');
+    return Number(new RegExp(`^${name}: +(\\d+) kB`, 'm').exec(text)?.[1]) / 1024;
+  };
+  const pids = services.map(({ pid }) => pid);
+  const shares = await Promise.all(pids.map((pid) => megabytes(pid, 'smaps_rollup', 'Pss')));
+  const peaks = await Promise.all(pids.map((pid) => megabytes(pid, 'status', 'VmHWM')));
+  const sum = shares.reduce((all, one) => all + one, 0);
+  const serverPeak = await megabytes(server.child.pid ?? 0, 'status', 'VmHWM');
+  console.info(
+    `${services.length} services: ${Math.round(sum)} MB together, at most ${Math.round(Math.max(...peaks))} MB ` +
+      `resident in one; the server at most ${Math.round(serverPeak)} MB`,
+  );
 }
 
 /** The module's ArtifactReboot writes when it was called. */
