@@ -8,7 +8,7 @@ import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, it, vi } from 'vitest';
 import { startDeviceApi } from '../support/device-api.ts';
 import { eventually } from '../support/eventually.ts';
-import { expectPlan, withRig } from './rig.ts';
+import { expectPlan, POLL_SECONDS, withRig } from './rig.ts';
 import { Listener, pipeTo } from './sockets.ts';
 
 vi.setConfig({ testTimeout: 240_000 });
@@ -59,7 +59,7 @@ describe.concurrent('a device with several servers', () => {
     }
   });
 
-  it('says that none answers, and asks again', () =>
+  it('says that none answers, gives up after its tries, and says when it asks again', () =>
     withRig({}, async (rig) => {
       await rig.pollsAgain();
       rig.api.answerAlways('next-v2', (_request, _response, socket) => void socket.destroy());
@@ -68,6 +68,11 @@ describe.concurrent('a device with several servers', () => {
       expect(result).toBe('failed');
       expect(seen['ServerStatus']).toBe('unreachable');
       expectPlan(seen);
+      // When all tries are used up, the usual interval is what it says.
+      const isUsual = (now: typeof seen): boolean =>
+        now['Step'] === 'Idle' &&
+        Number(now['NextCheckUSec']) / 1000 - Date.now() > 0.9 * POLL_SECONDS * 1000;
+      expectPlan(await rig.service.waitFor('it has given up', isUsual, 60_000));
       // With one server nothing is won by an authentication.
       expect(rig.api.of('auth')).toHaveLength(1);
       rig.api.answerAlways('next-v2', null);
