@@ -36,6 +36,8 @@ async function abortsInTheMiddle(rig: Rig, fileAnswer: FileAnswer): Promise<numb
   });
   // It learnt of it by the first report it made after the abort.
   expect(rig.reports(id).slice(reported)).toEqual(['downloading', 'failure']);
+  // Whoever has ended it wants to hear no more of it: 409 to the result ends the telling, and no log is sent.
+  expect(rig.api.of('log').filter(({ path }) => path.includes(id))).toEqual([]);
   // No reboot, nothing installed, nothing rolled back that was never touched.
   const calls = await service.device.calls();
   expect(calls.filter((call) => /Install|Reboot|Rollback|ArtifactFailure/.test(call))).toEqual([]);

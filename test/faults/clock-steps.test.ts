@@ -8,7 +8,8 @@ import { describe, expect, it, vi } from 'vitest';
 import { ASK } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
 import { blockerKinds } from '../support/hold-list.ts';
-import { steppedClock, type SteppedClock } from './clocks.ts';
+import { FastTime, steppedClock, type SteppedClock } from './clocks.ts';
+import { wrapped } from './namespaces.ts';
 import { withRig, type Rig, type RigOptions } from './rig.ts';
 
 vi.setConfig({ testTimeout: 300_000 });
@@ -56,6 +57,36 @@ async function goesOn(times: readonly number[], leastMs: number, step: () => Pro
   const gaps = times.slice(from + 1).map((atMs, index) => atMs - (times[from + index] ?? 0));
   for (const gapMs of gaps) expect(gapMs).toBeGreaterThan(leastMs);
 }
+
+describe.concurrent('a machine that sleeps', () => {
+  it('for a day makes one check when it wakes, not all that it missed (R8)', () => {
+    let time: FastTime | undefined;
+    return withRig(
+      {
+        menderConf: { UpdatePollIntervalSeconds: 3600 },
+        prepare: ({ service }) => {
+          time = new FastTime(service.device.folder, 1);
+          wrapped(service, [], time.mount);
+        },
+      },
+      async (rig) => {
+        const times = timesOf(rig, null);
+        time!.skip(24 * 3_600_000);
+        // A timer stands still while the machine sleeps, and is looked at once a minute.
+        await eventually('it checks', () => times.length === 1, 120_000);
+        const seen = await rig.idle();
+        const aheadMs = Number(seen['NextCheckUSec']) / 1000 - Date.now();
+        expect(aheadMs).toBeGreaterThan(3_300_000);
+        expect(aheadMs).toBeLessThan(3_900_000);
+        // Whatever were still to come would have come before this one.
+        process.kill(rig.service.pid, 'SIGUSR1');
+        await eventually('it checks when it is told', () => times.length > 1, SOON_MS);
+        await rig.idle();
+        expect(times).toHaveLength(2);
+      },
+    ).finally(() => time?.dispose());
+  });
+});
 
 describe.concurrent('a wall clock that steps', () => {
   it('makes checks neither burst nor starve, and the next one is shown by the new time (R8)', () =>

@@ -33,7 +33,7 @@ export async function steppedClock(path: string): Promise<SteppedClock> {
 
 const UPTIME_EVERY_MS = 5;
 
-/** All clocks and all time limits of the service. Make it before the service, and dispose of it after. */
+/** All clocks and all time limits of the service; with a factor of 1 they are right, until some time is skipped. Make it before the service, and dispose of it after. */
 export class FastTime {
   readonly factor: number;
   readonly #path: string;
@@ -41,6 +41,7 @@ export class FastTime {
   readonly #timer: NodeJS.Timeout;
   readonly #startedMs = performance.now();
   readonly #startedWallMs = Date.now();
+  #skippedMs = 0;
   readonly #uptimeMs = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
 
   constructor(folder: string, factor: number) {
@@ -62,12 +63,18 @@ export class FastTime {
 
   /** Time of the service since this was made, milliseconds. */
   elapsedMs(): number {
-    return (performance.now() - this.#startedMs) * this.factor;
+    return (performance.now() - this.#startedMs) * this.factor + this.#skippedMs;
   }
 
   /** Near what the wall clock of the service shows. */
   wallMs(): number {
     return this.#startedWallMs + this.elapsedMs();
+  }
+
+  /** As after a sleep of the machine: the boot time has gone on, and no timer has. Its wall clock is not ours to set. */
+  skip(ms: number): void {
+    this.#skippedMs += ms;
+    this.#write();
   }
 
   dispose(): void {

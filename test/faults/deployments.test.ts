@@ -5,6 +5,7 @@
  */
 import { describe, expect, it, vi } from 'vitest';
 import type { Answer } from '../support/device-api.ts';
+import { eventually } from '../support/eventually.ts';
 import { shares, SORTS } from './answers.ts';
 import { withRig, type Rig } from './rig.ts';
 
@@ -39,6 +40,49 @@ describe.concurrent('an abort by the server (409)', () => {
       // Nothing is installed after an abort that came before.
       expect(installsAt).toEqual([0, 0, 1, 1]);
       expect(await rig.calls('ArtifactRollback')).toBe(1);
+      await rig.pollsAgain();
+    }));
+
+  it('ends an update that reboots at whichever report it comes, with a rollback where there is one to make (R33)', () =>
+    withRig({ needsReboot: 'Yes' }, async (rig) => {
+      const url = await rig.publish();
+      const told: (readonly string[])[] = [];
+      const counts: (readonly number[])[] = [];
+      for (const nth of [0, 1, 2, 3, 4]) {
+        const callsOf = (): Promise<readonly number[]> =>
+          Promise.all(
+            ['ArtifactInstall', 'ArtifactReboot', 'ArtifactRollback', 'ArtifactCommit'].map((action) =>
+              rig.calls(action),
+            ),
+          );
+        const before = await callsOf();
+        rig.api.answerNext('status', ...Array<Answer>(nth).fill(proper), aborted);
+        const { id, end } = await rig.deploy(url);
+        counts.push((await callsOf()).map((count, index) => count - (before[index] ?? 0)));
+        told.push(rig.statuses(id));
+        if (nth === 4) expect(end).toMatchObject({ LastResult: 'success', CurrentArtifactName: 'release-2' });
+        else {
+          expect(end).toMatchObject({
+            LastErrorName: 'io.holdpoint.Update1.Failure.AbortedByServer',
+            CurrentArtifactName: 'unknown',
+          });
+        }
+      }
+      expect(told).toEqual([
+        ['downloading', 'failure'],
+        ['downloading', 'installing', 'failure'],
+        ['downloading', 'installing', 'rebooting', 'failure'],
+        ['downloading', 'installing', 'rebooting', 'installing', 'failure'],
+        ['downloading', 'installing', 'rebooting', 'installing', 'success'],
+      ]);
+      // Install, reboot, rollback, commit.
+      expect(counts).toEqual([
+        [0, 0, 0, 0],
+        [0, 0, 0, 0],
+        [1, 0, 1, 0],
+        [1, 1, 1, 0],
+        [1, 1, 0, 1],
+      ]);
       await rig.pollsAgain();
     }));
 
@@ -106,6 +150,29 @@ describe.concurrent('a token', () => {
       expect(rig.statuses(id).join(' ')).toBe(
         'downloading installing installing installing installing success',
       );
+    }));
+
+  it('that is revoked in mid-download is renewed by the next report, and the download goes on (401)', () =>
+    withRig({}, async (rig) => {
+      const { service } = rig;
+      const url = await rig.publish();
+      let finish = (): void => undefined;
+      rig.fileAnswer = (_request, response, bytes) => {
+        response.writeHead(200, { 'content-length': bytes.length, etag: '"1"' });
+        response.write(bytes.subarray(0, 1_000));
+        finish = () => response.end(bytes.subarray(1_000));
+      };
+      const id = rig.offerOnce(url, 'release-2', null);
+      await service.mustCall('CheckForUpdate');
+      await eventually('the file is asked for', () => rig.fileRequests > 0, 60_000);
+      const [auths, reports] = [rig.api.of('auth').length, rig.reports(id).length];
+      rig.api.revokeTokens();
+      // Refused, and said again with the new token.
+      await eventually('it has reported', () => rig.reports(id).length >= reports + 2, 60_000);
+      expect(rig.api.of('auth')).toHaveLength(auths + 1);
+      finish();
+      expect(await rig.endOf(id)).toMatchObject({ LastResult: 'success', ServerStatus: 'authorized' });
+      expect(rig.fileRequests).toBe(1);
     }));
 
   it('that is revoked for good rolls the update back before the commit, and asks again later (R34, R35)', () =>

@@ -19,6 +19,8 @@ const MINUTE_MS = 60_000;
 /** Of the service, while the test waits. A loaded machine may take a second for anything; that is a minute here. */
 const FACTOR = 60;
 const PATIENCE_MS = 900_000;
+/** A link is good for as long as silence is waited for, so that it has run out by then. */
+const LINK_MS = 5 * MINUTE_MS;
 /** As a device is configured: with back-off, and no report every eight seconds. */
 const PATIENT = {
   menderConf: { RetryPollIntervalSeconds: 300, RetryPollCount: 0, RetryDownloadCount: 10 },
@@ -137,7 +139,7 @@ export async function downloadSteadily(minutes: number): Promise<void> {
 }
 
 /**
- * A link of so many kilobits a second, over which the file takes so long, from links that are good for a minute each; twice
+ * A link of so many kilobits a second, over which the file takes so long, from links that are good for five minutes each; twice
  * the storage falls silent on the way (R15).
  */
 export async function downloadOverThinLink(minutes: number, kbits: number): Promise<void> {
@@ -160,7 +162,7 @@ export async function downloadOverThinLink(minutes: number, kbits: number): Prom
         const id = randomUUID();
         rig.api.answerAlways('next-v2', (_request, response: ServerResponse) => {
           links += 1;
-          const goodUntilMs = Math.round(time.elapsedMs() + MINUTE_MS);
+          const goodUntilMs = Math.round(time.elapsedMs() + LINK_MS);
           const uri = `http://${HOSTS.storage}${pathname}?until=${goodUntilMs}`;
           response
             .writeHead(200, { 'content-type': 'application/json' })
@@ -174,19 +176,19 @@ export async function downloadOverThinLink(minutes: number, kbits: number): Prom
         };
         const fromMs = time.elapsedMs();
         await service.mustCall('CheckForUpdate');
+        const interruptions = async (): Promise<number> =>
+          (await service.log()).split('The download was interrupted').length;
         for (const part of [0.3, 0.6]) {
           await service.waitFor(
             `${part} of it are there`,
             (seen) => Number(seen['DownloadedBytes']) > part * payload.length,
             PATIENCE_MS,
           );
-          const before = asked.length;
+          const before = await interruptions();
           await island.takeAway('storage');
           await eventually(
             'the silence is noticed',
-            async () =>
-              (await service.log()).split('nothing came for').length > asked.length / 2 + 1 ||
-              asked.length > before,
+            async () => (await interruptions()) > before,
             PATIENCE_MS,
           );
           await island.bringBack('storage');
@@ -195,11 +197,12 @@ export async function downloadOverThinLink(minutes: number, kbits: number): Prom
         expect(end).toMatchObject({ LastResult: 'success', CurrentArtifactName: 'release-2' });
         expect(time.elapsedMs() - fromMs).toBeGreaterThan(minutes * MINUTE_MS * 0.8);
         rig.api.answerAlways('next-v2', null);
-        await eventually('the server knows', () => rig.statuses(id).at(-1) === 'success', 60_000);
+        await eventually('the server knows', () => rig.statuses(id).includes('success'), 60_000);
         // One deployment, one download; what had come was not asked for again.
         expect(await rig.calls('Download')).toBe(1);
-        const [first, ...rest] = asked;
-        expect(first).toEqual({ range: 'all', isGood: true });
+        const begun = asked.findIndex(({ isGood }) => isGood) + 1;
+        expect(asked.slice(0, begun).every(({ range }) => range === 'all')).toBe(true);
+        const rest = asked.slice(begun);
         expect(rest.every(({ range }) => /^bytes=[1-9]\d*-/.test(range))).toBe(true);
         expect(rest.filter(({ isGood }) => !isGood).length).toBeGreaterThanOrEqual(2);
         expect(rest.filter(({ isGood }) => isGood).length).toBeGreaterThanOrEqual(2);

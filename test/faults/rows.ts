@@ -116,6 +116,7 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at(CLOCK_STEPS, 'makes checks neither burst nor starve, and the next one is shown by the new time'),
     at(CLOCK_STEPS, 'makes repetitions of a check that failed neither burst nor starve'),
     at(CLOCK_STEPS, 'ends no hold and no snooze early, and keeps none'),
+    at(CLOCK_STEPS, 'for a day makes one check when it wakes, not all that it missed'),
     at('unit/app/schedules', 'are moved by no step of the wall clock'),
     at('integration/system/clock', 'is at most a minute late after the machine slept past its moment'),
   ),
@@ -191,6 +192,7 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     16,
     'user waits past the expiry of the link',
     at(FRESH_LINKS, 'that runs out while a person thinks is renewed when the answer is yes (R16)'),
+    at(FRESH_LINKS, 'of a day is renewed when the answer comes after two days (R16)'),
   ),
   whole(
     17,
@@ -313,6 +315,7 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at(ABORTS, 'in the middle of a file that comes slowly ends the download, without reboot or rollback'),
     at(ABORTS, 'in a pause of the download ends it as well'),
     at(DEPLOYMENTS, 'ends a deployment at whichever report it comes'),
+    at(DEPLOYMENTS, 'ends an update that reboots at whichever report it comes'),
     at(DEPLOYMENTS, 'is honoured in a wait'),
     at(ABORTS, 'ends a wait for a person, with whom no control map comes, and a busy server does not'),
     at('unit/core/waits', 'is told again in each polling interval, and ends when the server has ended'),

@@ -3,9 +3,11 @@
  * simulated clients, at one development server. Nothing here is judged by how fast the machine is: what counts is how
  * often a device asked.
  */
+import { execFile } from 'node:child_process';
 import { chmod, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { expect } from 'vitest';
 import { startDevServer, type DevServerProcess } from './dev-server.ts';
 import { makeArtifact, PAYLOAD_TYPE } from './device.ts';
@@ -14,6 +16,7 @@ import { randomFrom, seedFromEnvironment } from './random.ts';
 import { startRecordingProxy, type RecordingProxy } from './recording-proxy.ts';
 import { ServiceHarness, type HarnessOptions } from './service.ts';
 
+const run = promisify(execFile);
 const WITHIN_MS = 400_000;
 const LOOK_MS = 100;
 const STARTED_AT_ONCE = 4;
@@ -53,6 +56,7 @@ export async function approveCommitEverywhere(size: FleetSize): Promise<void> {
       await until('everybody is known', fleet, async () => (await countDevices(server)) === total);
       const id = await deploy(fleet, { ArtifactCommit_Enter: { action: 'pause' } });
       await untilCounts(fleet, id, { pause_before_committing: total });
+      await tellMemory(fleet);
 
       const awayServices = services.slice(0, size.offlineServices);
       const awayMembers = simulated.members.slice(0, size.offlineSimulated);
@@ -98,12 +102,12 @@ export async function approveCommitEverywhere(size: FleetSize): Promise<void> {
 
 /**
  * Story 16: co-located devices reboot together, at a time the server has named, each by its own clock; one that somebody
- * holds stays, and says why. Resolves with how long after the moment the reboots came, milliseconds.
+ * holds stays, and says why.
  */
 export async function rebootTogether(size: {
   readonly services: number;
   readonly leadSeconds: number;
-}): Promise<readonly number[]> {
+}): Promise<RebootTimes> {
   const rig = { intervalSeconds: 2, device: { needsReboot: 'Yes' } } as const;
   return withFleet(size.services, rig, async (fleet) => {
     const { server, services, proxy, idOf } = fleet;
@@ -124,6 +128,7 @@ export async function rebootTogether(size: {
       await until(`it shows ${wanted}`, fleet, async () => (await reasonsOf(service)).join() === wanted);
     }
     expect(Date.now(), 'all have been told in time').toBeLessThan(atMs);
+    const shell = latestShell(atMs, services.length);
     // Nobody is told anything more: each has its own clock.
     for (const service of services) proxy.offline.add(idOf(service));
     await until('the free ones reboot', fleet, async () => {
@@ -134,7 +139,8 @@ export async function rebootTogether(size: {
     await untilCounts(fleet, id, { success: free.length, pause_before_rebooting: 1 });
     const delaysMs = await Promise.all(free.map(async (service) => (await rebootMs(service)) - atMs));
     for (const delayMs of delaysMs) expect(delayMs).toBeGreaterThanOrEqual(0);
-    console.info(`reboots after the moment: ${delaysMs.map((ms) => `${ms} ms`).join(', ')}`);
+    const shellMs = await shell;
+    console.info(`after the moment: shells ${shellMs} ms, reboots ${delaysMs.join(', ')} ms`);
 
     // The one that is held has not gone down, and says why; so does the server.
     expect(await blocked.device.calls()).not.toContain('ArtifactReboot');
@@ -147,8 +153,23 @@ export async function rebootTogether(size: {
     expect(waiting[0].wait.reason).toMatch(/hold \(/);
     await blocked.mustCall('Holds.ReleaseHold', 's', [holdId]);
     await untilCounts(fleet, id, { success: services.length });
-    return delaysMs;
+    return { delaysMs, shellMs };
   });
+}
+
+export interface RebootTimes {
+  /** How long after the moment each reboot was called for, milliseconds. */
+  readonly delaysMs: readonly number[];
+  /** How long after it the last of as many shells had started that did nothing but wait for it: what the machine is good for. */
+  readonly shellMs: number;
+}
+
+async function latestShell(atMs: number, count: number): Promise<number> {
+  await sleep(Math.max(0, atMs - Date.now()));
+  const times = await Promise.all(
+    Array.from({ length: count }, async () => Number((await run('date', ['+%s%3N'])).stdout)),
+  );
+  return Math.max(...times) - atMs;
 }
 
 interface Rig {
@@ -300,6 +321,23 @@ function tellSpread(fleet: Fleet, simulated: ProtocolFleet, sinceMs: number, int
   );
   // Not all at once: with everybody in step one slice would have them all.
   if (looks.length >= 100) expect(most).toBeLessThan(looks.length / 2);
+}
+
+/** What they take while all of them wait: what is theirs alone (PSS), and the most that was resident. */
+async function tellMemory({ services, server }: Fleet): Promise<void> {
+  const megabytes = async (pid: number, file: string, name: string): Promise<number> => {
+    const text = await readFile(`/proc/${pid}/${file}`, 'utf8');
+    return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(text)?.[1]) / 1024;
+  };
+  const pids = services.map(({ pid }) => pid);
+  const shares = await Promise.all(pids.map((pid) => megabytes(pid, 'smaps_rollup', 'Pss')));
+  const peaks = await Promise.all(pids.map((pid) => megabytes(pid, 'status', 'VmHWM')));
+  const sum = shares.reduce((all, one) => all + one, 0);
+  const serverPeak = await megabytes(server.child.pid ?? 0, 'status', 'VmHWM');
+  console.info(
+    `${services.length} services: ${Math.round(sum)} MB together, at most ${Math.round(Math.max(...peaks))} MB ` +
+      `resident in one; the server at most ${Math.round(serverPeak)} MB`,
+  );
 }
 
 /** The module's ArtifactReboot writes when it was called. */

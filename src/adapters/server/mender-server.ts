@@ -74,7 +74,11 @@ export function createMenderServer(
       readIdentity: (signal) => identity.read(signal),
       identityAccepted: (accepted) => identity.accept(accepted),
     });
-  const session = new ApiSession(http, authentication);
+  const session = new ApiSession(
+    http,
+    authentication,
+    options.authentication === undefined && options.servers.length > 1,
+  );
   return {
     deployments: new ServerClient({
       isConfigured: options.servers.length > 0,

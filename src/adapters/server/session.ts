@@ -1,6 +1,7 @@
 /**
  * Requests with the device's token. Source: spec/server-api.md section 2.4: after a 401 exactly one new authentication
- * and one repetition, to the server that issued the new token; the second answer is final.
+ * and one repetition, to the server that issued the new token; the second answer is final. Where there are several servers,
+ * the same after no answer at all: only an authentication goes through the list.
  */
 import { UpdateError } from '../../core/errors.ts';
 import { quoted } from '../../core/printable.ts';
@@ -27,20 +28,43 @@ export interface ApiAnswer extends HttpAnswer {
 export class ApiSession {
   readonly #http: HttpClient;
   readonly #authentication: Authentication;
+  readonly #hasSeveralServers: boolean;
 
-  constructor(http: HttpClient, authentication: Authentication) {
+  constructor(http: HttpClient, authentication: Authentication, hasSeveralServers: boolean) {
     this.#http = http;
     this.#authentication = authentication;
+    this.#hasSeveralServers = hasSeveralServers;
   }
 
   /** Resolves with the answer, whatever its status. Rejects as `HttpClient.send` and `Authentication.authenticate`. */
   async call(request: ApiRequest, signal: AbortSignal): Promise<ApiAnswer> {
     const first = this.#authentication.cached() ?? (await this.#authentication.authenticate(signal));
-    const answer = await this.#send(request, first, signal);
+    let answer: ApiAnswer;
+    try {
+      answer = await this.#send(request, first, signal);
+    } catch (error) {
+      const other = await this.#elsewhere(first, error, signal);
+      if (other === null) throw error;
+      return this.#send(request, other, signal);
+    }
     // Somebody who never saw the token, or stands before the server, says nothing about it.
     if (answer.status !== 401 || answer.isFromElsewhere || answer.isWebPage) return answer;
     const second = await this.#renew(first, signal);
     return this.#send(request, second, signal);
+  }
+
+  /** Credentials of another server, where this one did not answer and there is another; null = none. */
+  async #elsewhere(first: Credentials, error: unknown, signal: AbortSignal): Promise<Credentials | null> {
+    // A certificate or proxy that cannot be used is no better at the next server.
+    const isSilent = error instanceof UpdateError && error.kind === 'server';
+    if (!this.#hasSeveralServers || !isSilent || signal.aborted) return null;
+    try {
+      const second = await this.#renew(first, signal);
+      return second.serverUrl === first.serverUrl ? null : second;
+    } catch {
+      // That nobody answers is what there is to tell.
+      return null;
+    }
   }
 
   /** The credentials somebody else has obtained since `refused` was sent, else those of a new attempt. */

@@ -98,11 +98,14 @@ describe.skipIf(reason !== null)('an update that mender 3.4 began', () => {
       'module SupportsRollback',
       'script ArtifactRollback_Enter',
       'module ArtifactRollback',
+      'script ArtifactRollback_Leave',
       'module NeedsArtifactReboot',
       'module ArtifactRollbackReboot',
       'module ArtifactVerifyRollbackReboot',
+      'script ArtifactRollbackReboot_Leave',
       'script ArtifactFailure_Enter',
       'module ArtifactFailure',
+      'script ArtifactFailure_Leave',
       'module Cleanup',
     ]);
     expect(statuses).toEqual(['failure']);

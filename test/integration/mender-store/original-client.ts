@@ -36,7 +36,10 @@ const SCRIPTS = [
   'ArtifactCommit_Enter_00',
   'ArtifactCommit_Leave_00',
   'ArtifactRollback_Enter_00',
+  'ArtifactRollback_Leave_00',
+  'ArtifactRollbackReboot_Leave_00',
   'ArtifactFailure_Enter_00',
+  'ArtifactFailure_Leave_00',
 ];
 
 export interface Behaviour {

@@ -90,7 +90,15 @@ describe.skipIf(reason !== null)('a device that ran mender 3.4', () => {
     ['ArtifactVerifyReboot', { needsReboot: 'Yes' }, 'after-reboot', 'rollback-check'],
     ['ArtifactCommit', {}, 'update-commit', 'rollback-check'],
     ['ArtifactCommit_Leave', {}, 'update-after-commit', 'commit-leave'],
+    ['ArtifactRollback_Enter', { fails: ['ArtifactInstall'] }, 'rollback', 'rollback-enter'],
     ['ArtifactRollback', { fails: ['ArtifactInstall'] }, 'rollback', 'rollback-enter'],
+    ['ArtifactRollback_Leave', { fails: ['ArtifactInstall'] }, 'rollback', 'rollback-enter'],
+    [
+      'ArtifactRollbackReboot_Leave',
+      { needsReboot: 'Yes', fails: ['ArtifactVerifyReboot'] },
+      'after-rollback-reboot',
+      'verify-rollback-reboot',
+    ],
     [
       'ArtifactRollbackReboot',
       { needsReboot: 'Yes', fails: ['ArtifactVerifyReboot'] },
@@ -103,6 +111,7 @@ describe.skipIf(reason !== null)('a device that ran mender 3.4', () => {
       'verify-rollback-reboot',
       'verify-rollback-reboot',
     ],
+    ['ArtifactFailure_Leave', { fails: ['ArtifactInstall'] }, 'update-error', 'failure-enter'],
     ['ArtifactFailure', { fails: ['ArtifactInstall'] }, 'update-error', 'failure-enter'],
     ['Cleanup', { fails: ['ArtifactInstall'] }, 'cleanup', 'cleanup-after-failure'],
     ['Cleanup', {}, 'cleanup', 'cleanup-after-success'],
@@ -121,6 +130,15 @@ describe.skipIf(reason !== null)('a device that ran mender 3.4', () => {
     const isOver = ['commit-leave', 'cleanup-after-success'].includes(step);
     expect(state.installed.artifactName).toBe(isOver ? 'release-2' : 'original');
     expect(state.deployment).toMatchObject({ id: DEPLOYMENT_ID, isInconsistent: false, isCommitted: isOver });
+  });
+
+  it('forgets an update of which nothing had been fetched when the client was killed: it is offered again', async () => {
+    await device.killAt('Download_Enter', {});
+    expect((await storeOf(where).read())?.update?.name).toBe('update-fetch');
+    const { result } = await taken();
+    expect(result).toMatchObject({ complaints: [], seed: { step: 'idle', deployment: null } });
+    expect(result.seed.installed.artifactName).toBe('original');
+    expect(device.statuses).not.toContain('failure');
   });
 
   it('finds file tree, module and state scripts where the client put them', async () => {
