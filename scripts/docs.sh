@@ -3,7 +3,7 @@
 # open dist/site/index.html.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-HOLDPOINT_PACKAGES=scripts/packages-docs.txt scripts/setup.sh
+HOLDPOINT_BASE=scripts/packages-build.txt HOLDPOINT_PACKAGES=scripts/packages-docs.txt scripts/setup.sh
 node scripts/site/stage.mjs dist/site-source
 mkdocs build --quiet --strict --clean -f scripts/site/mkdocs.yml
 node scripts/site/check-links.mjs dist/site
