@@ -101,6 +101,7 @@ describe('guides for frontends', { timeout: 600_000 }, () => {
   it.each([
     ['docs/guide/quick-start.md', 4],
     ['examples/README.md', 2],
+    ['docs/guide/first-hour.md', 2],
   ] as const)('%s: what it shows works as it is typed', async (document, count) => {
     const text = await readFile(document, 'utf8');
     const blocks = [...text.matchAll(/^```sh\n(.*?)^```/gms)].map(([, block]) => block as string);
