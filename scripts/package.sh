@@ -4,7 +4,7 @@
 #   PACKAGE_VERSION=…  another version of the package, for tests of upgrades
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh
+HOLDPOINT_BASE=scripts/packages-build.txt scripts/setup.sh
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date -d "$(sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -1)" +%s)}
 export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8 TZ=UTC
 umask 022

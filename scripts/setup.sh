@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a fresh clone ready: npm packages by the lock file, Debian packages that are missing.
-# HOLDPOINT_PACKAGES: a further list of packages. Quiet when there is nothing to do. As root it installs; otherwise it says what to install.
+# HOLDPOINT_BASE: the list of packages, default scripts/packages.txt; HOLDPOINT_PACKAGES: a further one; a|b: whichever name the
+# Debian has. Quiet when there is nothing to do. As root it installs; otherwise it says what to install.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,8 +20,11 @@ fi
 missing=()
 while read -r package; do
   case $package in '' | '#'*) continue ;; esac
-  [ "$(dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null)" = 'ii ' ] || missing+=("$package")
-done < <(cat scripts/packages.txt ${HOLDPOINT_PACKAGES:+"$HOLDPOINT_PACKAGES"})
+  for name in ${package//|/ }; do
+    [ "$(dpkg-query -W -f='${db:Status-Abbrev}' "$name" 2>/dev/null)" != 'ii ' ] || continue 2
+  done
+  missing+=("$package")
+done < <(cat "${HOLDPOINT_BASE:-scripts/packages.txt}" ${HOLDPOINT_PACKAGES:+"$HOLDPOINT_PACKAGES"})
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "holdpoint: setting up: Debian packages are missing; as root: apt-get install ${missing[*]}" >&2
@@ -32,7 +36,13 @@ if [ ${#missing[@]} -gt 0 ]; then
   # No service of theirs is started: the tests bring their own, private ones.
   policy=/usr/sbin/policy-rc.d made=
   if [ ! -e $policy ]; then printf '#!/bin/sh\nexit 101\n' > $policy && chmod +x $policy && made=1; fi
-  apt-get install -y -qq --no-install-recommends "${missing[@]}" > /tmp/holdpoint-apt.log 2>&1 || {
+  wanted=()
+  for package in "${missing[@]}"; do
+    for name in ${package//|/ }; do
+      if apt-cache show "$name" > /dev/null 2>&1 || [ "$name" = "${package##*|}" ]; then wanted+=("$name") && break; fi
+    done
+  done
+  apt-get install -y -qq --no-install-recommends "${wanted[@]}" > /tmp/holdpoint-apt.log 2>&1 || {
     tail -20 /tmp/holdpoint-apt.log >&2
     [ -z "$made" ] || rm -f $policy
     exit 1

@@ -112,6 +112,7 @@ beforeAll(async () => {
   await machine.sh(`install -D -m 644 ${EXAMPLE} ${DROP_IN}`);
   await machine.write(DROP_IN.replace('images-only', 'in-a-container'), CONTAINER);
   await machine.sh('systemctl daemon-reload && systemctl restart holdpointd');
+  await machine.until('it is on the bus', 'busctl status io.holdpoint.Update1', /holdpointd/);
 });
 
 afterAll(async () => {

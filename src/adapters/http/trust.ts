@@ -129,7 +129,9 @@ interface ClientCertificate {
 /** Throws (kind `config`) for certificates that are damaged, or that do not belong to their key. */
 function context(ca: readonly string[], client: ClientCertificate | null): SecureContext {
   // A digest, not the texts: one of them is a key.
-  const hash = createHash('sha256').update(JSON.stringify([ca, client])).digest('base64');
+  const hash = createHash('sha256')
+    .update(JSON.stringify([ca, client]))
+    .digest('base64');
   const known = PARSED.get(hash);
   if (known) return known;
   let made: SecureContext;
