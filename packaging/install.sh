@@ -75,4 +75,12 @@ if [ "$WITH_DOC" = 1 ]; then
     put 644 /usr/share/doc/holdpoint README.md docs/recipes.md docs/ab-updates.md
     put 644 /usr/share/doc/holdpoint/examples packaging/systemd/images-only.conf packaging/polkit/examples/*
     put 644 /usr/share/doc/holdpoint/examples/dbus-policy-strict dbus-policy/strict/*
+    # The frontends to copy, as they lie in the sources: each finds what it shares with the others beside it.
+    put 644 /usr/share/doc/holdpoint/examples examples/README.md examples/LICENSE
+    for part in c catalogue gtk4 notify python qt6 shell web; do
+        for file in examples/"$part"/*; do
+            if [ -x "$file" ]; then mode=755; else mode=644; fi
+            put "$mode" "/usr/share/doc/holdpoint/examples/$part" "$file"
+        done
+    done
 fi

@@ -36,9 +36,9 @@ find "$root" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 dpkg-deb --root-owner-group -Zxz --build "$root" "dist/holdpoint_${version}_all.deb" > /dev/null
 
 tar --create --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner \
-  --transform "s,^,holdpoint-$upstream/," --exclude='*.deb' --exclude='*.tar.xz' --exclude='packaging/stubs' \
+  --transform "s,^,holdpoint-$upstream/," --exclude='*.deb' --exclude='*.tar.xz' --exclude='packaging/stubs' --exclude='__pycache__' \
   LICENSE README.md CHANGELOG.md dbus-policy dist/{holdpointd,holdpoint,holdpoint-flash,holdpoint-server}.js dist/package.json dist/man \
-  dist/completions docs/{recipes,ab-updates}.md packaging src/adapters/dbus/*.xml |
+  dist/completions docs/{recipes,ab-updates}.md examples packaging src/adapters/dbus/*.xml |
   xz -T1 -6 > "dist/holdpoint-$upstream.tar.xz"
 echo "dist/holdpoint_${version}_all.deb"
 echo "dist/holdpoint-$upstream.tar.xz"

@@ -23,6 +23,7 @@ struct update {
   int64_t remaining_seconds, size_bytes;
   uint64_t deadline_usec;
   char activity[32], name[128], installed[128], ticket[64], point[64], result[32], failure[128];
+  char notes[1024]; /* Of whoever made the artifact; empty = none. */
   char blockers[512]; /* "kind owner reason", one after the other. */
 };
 
@@ -41,6 +42,7 @@ static void show(void) {
     /* When an update is over, how far it came stands there until the next one. */
     if (now.name[0] && now.progress >= 0) printf(" %d %%", (int)now.progress);
     if (now.remaining_seconds >= 0) printf(" %lld s left", (long long)now.remaining_seconds);
+    if (now.notes[0]) printf(" | %s", now.notes);
     if (now.point[0]) printf(" | %s: %s| ends %llu%s", now.point, now.blockers,
                              (unsigned long long)(now.deadline_usec / 1000000), now.ticket[0] ? " | n/w/l?" : "");
     if (strcmp(now.result, "none") != 0) printf(" | last: %s %s", now.result, now.failure);
@@ -61,6 +63,20 @@ static int read_blockers(sd_bus_message *message) {
     size_t used = strlen(now.blockers);
     snprintf(now.blockers + used, sizeof now.blockers - used, "%s by %s (%s) ", kind, owner, reason);
     if ((r = sd_bus_message_exit_container(message)) < 0) return r;
+  }
+  return r < 0 ? r : sd_bus_message_exit_container(message);
+}
+
+/* Of the facts about the deployment only the release notes. */
+static int read_deployment(sd_bus_message *message) {
+  const char *key, *text;
+  int r = sd_bus_message_enter_container(message, 'a', "{sv}");
+  now.notes[0] = '\0';
+  while (r >= 0 && (r = sd_bus_message_enter_container(message, 'e', "sv")) > 0) {
+    if ((r = sd_bus_message_read(message, "s", &key)) < 0) return r;
+    if (strcmp(key, "release-notes") != 0) r = sd_bus_message_skip(message, "v");
+    else if ((r = sd_bus_message_read(message, "v", "s", &text)) >= 0) copy(now.notes, sizeof now.notes, text);
+    if (r >= 0) r = sd_bus_message_exit_container(message);
   }
   return r < 0 ? r : sd_bus_message_exit_container(message);
 }
@@ -86,6 +102,11 @@ static int read_property(sd_bus_message *message, const char *name) {
   if (strcmp(name, "RemainingSeconds") == 0) return sd_bus_message_read(message, "v", "x", &now.remaining_seconds);
   if (strcmp(name, "DownloadSizeBytes") == 0) return sd_bus_message_read(message, "v", "x", &now.size_bytes);
   if (strcmp(name, "WaitDeadlineUSec") == 0) return sd_bus_message_read(message, "v", "t", &now.deadline_usec);
+  if (strcmp(name, "Deployment") == 0) {
+    if ((r = sd_bus_message_enter_container(message, 'v', "a{sv}")) < 0) return r;
+    if ((r = read_deployment(message)) < 0) return r;
+    return sd_bus_message_exit_container(message);
+  }
   if (strcmp(name, "Blockers") != 0) return sd_bus_message_skip(message, "v");
   if ((r = sd_bus_message_enter_container(message, 'v', "a(ssssa{sv})")) < 0) return r;
   if ((r = read_blockers(message)) < 0) return r;

@@ -20,6 +20,8 @@ ask() {
   [ -n "$ticket" ] && [ "$ticket" != "$answered" ] || return 0
   case " $(get Blockers) " in *'"consent"'*) ;; *) return 0 ;; esac
   answered=$ticket
+  notes=$(get Deployment | sed -n 's/.*"release-notes" s "\([^"]*\).*/\1/p')
+  [ -z "$notes" ] || printf '%b\n' "$notes"
   printf '%s (installed: %s) at %s: [n]ow, at the [w]indow, [l]ater? ' \
     "$(get ArtifactName)" "$(get CurrentArtifactName)" "$(get WaitPoint)"
   read -r choice < /dev/tty || return 0

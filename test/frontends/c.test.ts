@@ -77,6 +77,7 @@ describe('the panel in C', () => {
     try {
       const downloading = await panel.line(/^downloading .* 50331648 bytes \d+ %/);
       expect(downloading).toContain('release-1 -> release-2');
+      await panel.line(/ \| Faster start, better printing\./);
       expect(await panel.line(/ArtifactInstall_Enter/)).toMatch(
         /consent by policy \(consent-required\) \| ends [1-9]\d+ \| n\/w\/l\?$/,
       );

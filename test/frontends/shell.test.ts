@@ -6,6 +6,7 @@ import { busctl, OTHER_UID, TARGET } from '../support/bus-tools.ts';
 import { eventually } from '../support/eventually.ts';
 import { onTerminal, type OnTerminal } from '../support/pty.ts';
 import { asUser, startSessionBus, startSimulation, type SessionBus } from '../support/simulation.ts';
+import { NOTES } from './walk.ts';
 
 let bus: SessionBus;
 beforeAll(async () => {
@@ -52,6 +53,7 @@ describe('the shell scripts', { timeout: 400_000 }, () => {
     await ask.shows('The update service is not running');
     const simulation = startSimulation(bus, ['kiosk', '--speed', '20']);
     try {
+      await ask.shows(NOTES);
       await ask.shows('release-2 (installed: release-1) at ArtifactInstall_Enter: [n]ow');
       ask.type('n\n');
       await ask.shows('s "proceeding"');

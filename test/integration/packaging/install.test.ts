@@ -19,6 +19,7 @@ beforeAll(async () => {
   tree = join(folder, 'tree');
   for (const path of [
     'packaging',
+    'examples',
     'dbus-policy',
     'README.md',
     'docs/recipes.md',
