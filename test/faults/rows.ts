@@ -52,7 +52,7 @@ export const FAULT_ROWS: readonly FaultRow[] = [
   part(
     1,
     'power loss at any step',
-    'power cuts of a machine that boots: kills of the process at every stored step are tested, QEMU is not',
+    'power cuts of a machine that boots: one, while installing, has been carried to its end emulated, the others are written',
     at('integration/store/crash-outcomes', 'ends as the table says'),
     at('e2e/kill', 'with a case for every step that is stored'),
     at('integration/store/crash', 'never loses an acknowledged document, whatever unsynced data survives'),

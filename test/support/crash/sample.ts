@@ -28,7 +28,9 @@ export async function sampleCases(stride: number, offset: number): Promise<reado
       turn += 1;
       const isLiving = turn % 8 === 0;
       const faults = isLiving ? LIVING : KILLING;
-      const fault = faults[(isLiving ? turn / 8 : turn) % faults.length];
+      // A wait at a gate ends by nothing but its ceiling of days where no yes can be stored: played alone.
+      const isEndless = isLiving && scenario.gate !== null;
+      const fault = isEndless ? 'fsync' : faults[(isLiving ? turn / 8 : turn) % faults.length];
       if (fault) sampled.push({ scenario, strike: { save, fault } });
     }
   }

@@ -14,7 +14,7 @@ import { ServiceHarness } from '../service.ts';
 import { WAYS, type Scenario, type Strike } from './plan.ts';
 import type { StrikeOrder } from './striking-store.ts';
 import { NEW_NAME } from './trial-artifact.ts';
-import { ORIGINAL, type Ending, type TrialResult } from './trial.ts';
+import { MAX_REFUSALS, ORIGINAL, type Ending, type TrialResult } from './trial.ts';
 
 const run = promisify(execFile);
 const MODULE = resolve('test/support/crash/trial-module.sh');
@@ -208,9 +208,17 @@ class TrialProcess {
       if (isOver(seen)) return this.#ending(seen);
       this.#ticket = String(seen['WaitTicket']);
       this.#asked += 1;
-      await this.#service.call('Continue', 's', [this.#ticket]);
+      await this.#consent();
     }
     throw new Error('the update does not come to an end');
+  }
+
+  /** As in trial.ts: a yes that could not be stored is given again, but not for ever. */
+  async #consent(): Promise<void> {
+    for (let refusals = 0; refusals < MAX_REFUSALS && this.#service.isRunning; refusals += 1) {
+      const { error } = await this.#service.call('Continue', 's', [this.#ticket]);
+      if (error === '') return;
+    }
   }
 
   #isAsking(seen: Properties): boolean {

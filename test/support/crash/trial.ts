@@ -34,7 +34,8 @@ const DEPLOYMENT_ID = 'b6f9a3d2-0000-4000-8000-000000000001';
 const CEILING_SECONDS = 1200;
 /** Starts of the service in one trial: more, and the device goes up and down for ever. */
 const MAX_STARTS = 10;
-const MAX_REFUSALS = 3;
+/** Of one consent, by a store that fails. */
+export const MAX_REFUSALS = 3;
 /** So little that it is surely not the whole: what is written over may end alike. Any tear: integration/store/crash. */
 const TORN_SHARE = 0.1;
 
