@@ -12,8 +12,7 @@ import { refuse } from './refusal.ts';
 import type { UpdateState } from './state.ts';
 import { waitedMs } from './wait-time.ts';
 
-/** Putting a question off: within which limits. Source: design/dbus-api.md "Snooze". */
-/** The reply is the wall clock of the end, milliseconds. */
+/** Putting a question off, within limits. The reply is the wall clock of the end, milliseconds. Source: design/dbus-api.md "Snooze". */
 export function decideSnooze(
   state: UpdateState,
   command: Extract<Command, { kind: 'Snooze' }>,

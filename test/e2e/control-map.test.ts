@@ -179,7 +179,7 @@ describe.concurrent('a map that pauses', { timeout: 90_000 }, () => {
       await service.waitAt('ArtifactInstall_Enter');
       const [listed] = await listedHolds(service);
       expect((listed?.expiresUsec ?? 0) / 1e6 - Date.now() / 1000).toBeLessThan(17);
-      expect(await service.waitForEnd(60_000)).toMatchObject({ LastResult: 'success' });
+      expect(await service.waitForEnd(26_000)).toMatchObject({ LastResult: 'success' });
     }));
 
   it('is used once when it says so', () =>

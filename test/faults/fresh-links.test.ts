@@ -1,5 +1,5 @@
 /** Links that are valid for a while only (design/faults.md R15, R16). Source: spec/server-api.md section 9. */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
@@ -37,6 +37,12 @@ async function finished(rig: Rig, id: string): Promise<void> {
   await rig.idle();
 }
 
+/** The beginning of the file, then the end of the connection. */
+function cutShort(response: ServerResponse, bytes: Buffer): void {
+  response.writeHead(200, { 'content-length': bytes.length, etag: '"1"' });
+  response.write(bytes.subarray(0, 1_000), () => response.destroy());
+}
+
 describe.concurrent('a link', () => {
   it('that runs out in mid-download is renewed, and the rest comes from the new one (R15)', () =>
     withRig({ needsReboot: 'No' }, async (rig) => {
@@ -46,8 +52,7 @@ describe.concurrent('a link', () => {
         asked.push(`${linkOf(request)} ${request.headers.range ?? 'all'}`);
         if (linkOf(request) === '2') return sendRange(request, response, bytes);
         if (asked.length > 1) return void response.writeHead(403).end();
-        response.writeHead(200, { 'content-length': bytes.length, etag: '"1"' });
-        response.write(bytes.subarray(0, 1_000), () => response.destroy());
+        cutShort(response, bytes);
       };
       const id = offerWithLinks(rig, url);
       await rig.poll();
@@ -85,8 +90,7 @@ describe.concurrent('a link', () => {
         if (linkOf(request) === '2') return sendRange(request, response, bytes);
         if (asked > 1) return void response.writeHead(403).end();
         rig.api.revokeTokens();
-        response.writeHead(200, { 'content-length': bytes.length, etag: '"1"' });
-        response.write(bytes.subarray(0, 1_000), () => response.destroy());
+        cutShort(response, bytes);
       };
       const id = offerWithLinks(rig, url);
       await rig.poll();

@@ -1,25 +1,18 @@
-/** Links that are bad for long (R11, R14, R15): a slice of test/matrix/long-links.test.ts, of which one is drawn. */
+/** Links that are bad for long (R11, R14, R15): a slice of test/matrix/long-links.test.ts. */
 import { describe, expect, it } from 'vitest';
-import { partOf } from '../support/part.ts';
 import { downloadOverThinLink, downloadSteadily, liveWithoutNames } from './long-links.ts';
 
-const CASES: Readonly<Record<string, () => Promise<unknown>>> = {
-  'without names for an hour: a check now and then, and a log that stays small (R11)': anHourWithoutNames,
-  'of a kilobyte a minute is waited for, in one piece (R14)': () => downloadSteadily(20),
-  'of 15 kbit/s with storage that falls silent and links that run out is got through (R15)': () =>
-    downloadOverThinLink(10, 15),
-};
-
-async function anHourWithoutNames(): Promise<void> {
-  const { checks, logBytes } = await liveWithoutNames(60);
-  console.info(`${checks} checks in an hour without names, ${logBytes} bytes of log`);
-  expect(checks).toBeGreaterThanOrEqual(6);
-  expect(checks).toBeLessThanOrEqual(30);
-  expect(logBytes).toBeLessThan(64 * 1024);
-}
-
 describe('a link that is bad for long', { timeout: 960_000 }, () => {
-  it.each(partOf('links that are bad for long', Object.entries(CASES), 3))('%s', async (_, run) => {
-    await run();
+  it('without names for an hour: a check now and then, and a log that stays small (R11)', async () => {
+    const { checks, logBytes } = await liveWithoutNames(60);
+    console.info(`${checks} checks in an hour without names, ${logBytes} bytes of log`);
+    expect(checks).toBeGreaterThanOrEqual(6);
+    expect(checks).toBeLessThanOrEqual(30);
+    expect(logBytes).toBeLessThan(64 * 1024);
   });
+
+  it('of a kilobyte a minute is waited for, in one piece (R14)', () => downloadSteadily(20));
+
+  it('of 15 kbit/s with storage that falls silent and links that run out is got through (R15)', () =>
+    downloadOverThinLink(10, 15));
 });

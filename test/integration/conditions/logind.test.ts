@@ -12,6 +12,7 @@ const PROGRAM = '/lib/systemd/systemd-logind';
 const OWN_RUN =
   'mount -t tmpfs none /run && mkdir -p /run/systemd/inhibit /run/systemd/seats /run/systemd/sessions /run/systemd/users && exec "$0" "$@"';
 
+/** Needs root and a mount namespace with a /run of its own; a container may refuse both. */
 function unavailable(): boolean {
   if (process.getuid?.() !== 0) return true;
   return spawnSync('unshare', ['--mount', 'sh', '-c', OWN_RUN, 'test', '-x', PROGRAM]).status !== 0;

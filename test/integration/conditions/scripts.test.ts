@@ -248,6 +248,7 @@ describe('condition scripts', () => {
     expect(conditions.latest()[0]!.owner).toBe('conditions.d');
   });
 
+  // Only root can give a file away.
   it.skipIf(process.getuid?.() !== 0)('that belong to somebody else are not run', async () => {
     const proof = join(root, 'proof');
     await chown(await put('10-foreign', `touch ${proof}`), 12_345, 12_345);

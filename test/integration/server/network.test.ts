@@ -27,6 +27,7 @@ const BLACK_HOLE = [
   'ip link set far up',
   'ip neigh add 198.51.100.7 lladdr 02:00:00:00:00:01 dev near',
 ].join(' && ');
+/** Needs root; a container may refuse namespaces. */
 const hasNamespaces = works('unshare', '--net', 'sh', '-c', BLACK_HOLE);
 const hasFakeTime = works('faketime', '--version');
 if (!hasNamespaces)
