@@ -8,7 +8,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { ASK } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
 import { blockerKinds } from '../support/hold-list.ts';
-import { FastTime, steppedClock, type SteppedClock } from './clocks.ts';
+import { FastTime, steppedClock, type SteppedClock } from '../support/fake-time.ts';
 import { wrapped } from './namespaces.ts';
 import { withRig, type Rig, type RigOptions } from './rig.ts';
 

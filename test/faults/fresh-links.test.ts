@@ -6,7 +6,7 @@ import { describe, expect, it, vi } from 'vitest';
 import { sampleOffer } from '../support/device-api.ts';
 import { ASK } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
-import { FastTime, steppedClock } from './clocks.ts';
+import { FastTime, steppedClock } from '../support/fake-time.ts';
 import { wrapped } from './namespaces.ts';
 import { sendRange, withRig, type Rig } from './rig.ts';
 

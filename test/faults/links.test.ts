@@ -12,7 +12,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { Lab } from '../integration/server/lab.ts';
 import { startDeviceApi, type DeviceApi } from '../support/device-api.ts';
 import { eventually } from '../support/eventually.ts';
-import { steppedClock } from './clocks.ts';
+import { steppedClock } from '../support/fake-time.ts';
 import { wrapped } from './namespaces.ts';
 import { expectPlan, withRig, type Rig } from './rig.ts';
 import { Listener, pipeTo } from './sockets.ts';

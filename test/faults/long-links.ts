@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { sampleOffer } from '../support/device-api.ts';
 import { eventually } from '../support/eventually.ts';
-import { FastTime } from './clocks.ts';
+import { FastTime } from '../support/fake-time.ts';
 import { HOSTS, Island } from './island.ts';
 import { wrapped } from './namespaces.ts';
 import { expectPlan, POLL_SECONDS, sendRange, withRig, type Rig, type RigOptions } from './rig.ts';

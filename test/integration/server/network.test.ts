@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { startDeviceApi } from '../../support/device-api.ts';
+import { hasFakeTime, wrongClock } from '../../support/fake-time.ts';
 import { Lab } from './lab.ts';
 
 const run = promisify(execFile);
@@ -29,7 +30,6 @@ const BLACK_HOLE = [
 ].join(' && ');
 /** Needs root; a container may refuse namespaces. */
 const hasNamespaces = works('unshare', '--net', 'sh', '-c', BLACK_HOLE);
-const hasFakeTime = works('faketime', '--version');
 if (!hasNamespaces)
   console.warn('no network namespaces (root and iproute2 needed): their faults are not tested');
 if (!hasFakeTime) console.warn('no faketime: the clock at 1970 is not tested');
@@ -47,10 +47,10 @@ interface Poll {
   readonly ms: number;
 }
 
-async function poll(wrapper: readonly string[], url: string, ca = ''): Promise<Poll> {
+async function poll(wrapper: readonly string[], url: string, ca = '', environment = {}): Promise<Poll> {
   const program = [resolve('test/integration/server/one-poll.ts'), url, lab.folder, ca, '700'];
   const [command = '', ...args] = [...wrapper, process.execPath, '--import', 'tsx', ...program];
-  const { stdout } = await run(command, args, { timeout: 30_000 });
+  const { stdout } = await run(command, args, { timeout: 30_000, env: { ...process.env, ...environment } });
   return JSON.parse(stdout) as Poll;
 }
 
@@ -89,11 +89,11 @@ describe.skipIf(!hasFakeTime)('a clock', () => {
       tls: { cert: readFileSync(lab.at('server.crt')), key: readFileSync(lab.at('server.key')) },
     });
     try {
-      const result = await poll(['faketime', '-f', '1970-01-02 00:05:00'], api.url, lab.at('ca.crt'));
+      const result = await poll([], api.url, lab.at('ca.crt'), wrongClock('1970-01-02 00:05:00'));
       expect(result).toMatchObject({ reason: 'clock-wrong', code: 'CERT_NOT_YET_VALID' });
       expect(result.text).toContain('the clock of this device says 1970-01-0');
       expect(await poll([], api.url, lab.at('ca.crt'))).toMatchObject({ reason: 'none' });
-      const later = await poll(['faketime', '-f', '+4d'], api.url, lab.at('ca.crt'));
+      const later = await poll([], api.url, lab.at('ca.crt'), wrongClock('+4d'));
       expect(later).toMatchObject({ reason: 'tls', code: 'CERT_HAS_EXPIRED' });
     } finally {
       await api.close();

@@ -1,12 +1,20 @@
 /**
- * Clocks of a service that are not those of the machine, by libfaketime: a wall clock that steps, and time that runs fast,
- * so that hours of it pass in minutes. Sockets, processes and everything else are real.
+ * Clocks of a service that are not those of the machine, by libfaketime: a wall clock that is wrong or steps, and time that
+ * runs fast, so that hours of it pass in minutes. Sockets, processes and everything else are real. The library itself and
+ * not the program `faketime`, which gives up when a killed process of the same number has left its semaphore behind.
  */
-import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 const LIBRARY = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/faketime/libfaketimeMT.so.1`;
+
+export const hasFakeTime = existsSync(LIBRARY);
+
+/** A wall clock that is wrong from the start: a date, or an offset such as `+4d`. */
+export function wrongClock(time: string): NodeJS.ProcessEnv {
+  return { LD_PRELOAD: LIBRARY, FAKETIME: time };
+}
 
 export interface SteppedClock {
   readonly environment: NodeJS.ProcessEnv;
