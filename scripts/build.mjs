@@ -80,8 +80,11 @@ for (const [name, entry] of Object.entries(ENTRIES)) {
       ),
     },
     plugins: [inlineFiles],
-    // As modules, of which only what is used gets in; for Node it would be the whole library as one block.
-    alias: { rxjs: `${root}node_modules/rxjs/dist/esm/index.js` },
+    // As modules, of which only what is used gets in; for Node it would be the whole library as one block. Of undici: what we use.
+    alias: {
+      rxjs: `${root}node_modules/rxjs/dist/esm/index.js`,
+      undici: `${root}scripts/bundled-undici.cjs`,
+    },
     // Stubs that must never be loaded stay outside, so that loading one fails loudly.
     external: ['usocket', 'event-stream', 'x11'],
     logLevel: 'warning',

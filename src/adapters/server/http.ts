@@ -3,13 +3,13 @@
  * nor who asks; credentials are headers to it that must not reach another origin.
  */
 import { Readable } from 'node:stream';
-import { request, type Dispatcher } from 'undici';
 import { UpdateError } from '../../core/errors.ts';
 import type { Clock } from '../../ports/clock.ts';
 import type { Log } from '../../ports/log.ts';
 import { headerOf, isWebPageType, mediaTypeOf, REDIRECTS, redirectTarget } from '../http/answer-header.ts';
 import { Connections, type ConnectionLimits, type ConnectionOptions } from '../http/connections.ts';
 import { answerError, codeOf, linkError, type PlausibleDates } from '../http/link-error.ts';
+import { request, type Answer } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 
 export interface HttpLimits extends ConnectionLimits {
@@ -142,15 +142,9 @@ export class HttpClient {
     }
   }
 
-  async #exchange(
-    wanted: HttpRequest,
-    at: URL,
-    isElsewhere: boolean,
-    signal: AbortSignal,
-  ): Promise<Dispatcher.ResponseData> {
-    const attempt = async (): Promise<Dispatcher.ResponseData> =>
-      request(at, {
-        dispatcher: await this.#connections.to(at),
+  async #exchange(wanted: HttpRequest, at: URL, isElsewhere: boolean, signal: AbortSignal): Promise<Answer> {
+    const attempt = async (): Promise<Answer> =>
+      request(await this.#connections.to(at), at, {
         method: wanted.method,
         signal,
         headersTimeout: isLong(wanted.body) ? this.#limits.longHeadersMs : this.#limits.headersMs,
@@ -175,12 +169,7 @@ export class HttpClient {
     }
   }
 
-  async #read(
-    response: Dispatcher.ResponseData,
-    wanted: HttpRequest,
-    at: URL,
-    isFromElsewhere: boolean,
-  ): Promise<HttpAnswer> {
+  async #read(response: Answer, wanted: HttpRequest, at: URL, isFromElsewhere: boolean): Promise<HttpAnswer> {
     const name = { doing: wanted.doing, host: at.host };
     const status = response.statusCode;
     const isSuccess = status >= 200 && status < 300;

@@ -1,14 +1,14 @@
 /** One request for an artifact or its rest: header fields, redirects, time limits, and what a status means. */
-import { request, type Dispatcher } from 'undici';
 import { UpdateError } from '../../core/errors.ts';
 import type { Clock } from '../../ports/clock.ts';
 import { headerOf, REDIRECTS, redirectTarget } from '../http/answer-header.ts';
 import type { Connections } from '../http/connections.ts';
 import { linkFault, type PlausibleDates } from '../http/link-error.ts';
+import { request, type Answer } from '../http/request.ts';
 import { retryAfterSeconds } from '../http/retry-after.ts';
 import { cancelled, setback, sourceError, type Setback } from './download-error.ts';
 
-export type Response = Dispatcher.ResponseData;
+export type Response = Answer;
 
 /** The rest of a file: closed, because some proxies answer open ranges in part. Source: spec/server-api.md section 9. */
 export interface WantedRange {
@@ -105,8 +105,7 @@ async function get(
   target.hash = '';
   const dispatcher = await connections.to(target);
   const response = await orAborted(
-    request(target, {
-      dispatcher,
+    request(dispatcher, target, {
       signal,
       headersTimeout: headersTimeoutMs,
       // Silence is measured where somebody waits for it: a reader that pauses is no silent server.

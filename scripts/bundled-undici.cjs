@@ -1,0 +1,14 @@
+/**
+ * What of undici goes into our programs: its dispatchers and their `request`. Its own index brings fetch, WebSockets, mocks
+ * and caches along, 400 KB that every start would have to compile and run. Used by build.mjs in place of `undici`.
+ */
+const Dispatcher = require('../node_modules/undici/lib/dispatcher/dispatcher.js');
+
+Dispatcher.prototype.request = require('../node_modules/undici/lib/api/api-request.js');
+
+module.exports = {
+  Agent: require('../node_modules/undici/lib/dispatcher/agent.js'),
+  Pool: require('../node_modules/undici/lib/dispatcher/pool.js'),
+  ProxyAgent: require('../node_modules/undici/lib/dispatcher/proxy-agent.js'),
+  buildConnector: require('../node_modules/undici/lib/core/connect.js'),
+};
