@@ -3,6 +3,6 @@
 #   --manual   wait for a person to type the commands, instead of typing them after a moment
 set -euo pipefail
 cd "$(dirname "$0")/.."
-scripts/setup.sh
+HOLDPOINT_BASE=scripts/packages-demo.txt scripts/setup.sh
 npm run --silent build
 exec node_modules/.bin/tsx scripts/demo.ts "$@"

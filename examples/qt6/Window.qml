@@ -6,53 +6,36 @@ import QtQuick.Layouts
 ApplicationWindow {
     id: window
     required property var update
-    readonly property var p: update.properties
-    readonly property bool isThere: p.State !== undefined
-    readonly property string ticket: isThere ? p.WaitTicket : ""
+    // What the words below need, also while there is no service.
+    readonly property var nothing: ({ DeploymentId: "", WaitTicket: "", Blockers: [], AllowedActions: [], LastResult: "none" })
+    readonly property bool isThere: update.properties.State !== undefined
+    readonly property var p: isThere ? update.properties : nothing
     // Asked is who can answer: while only others block there is nothing to say yes to.
-    readonly property bool isAsking: ticket !== "" && p.Blockers.some(blocker => blocker[1] === "consent")
+    readonly property bool isAsking: p.WaitTicket !== "" && p.Blockers.some(([, kind]) => kind === "consent")
     // When an update is over, how far it came stands there until the next one.
-    readonly property bool hasProgress: isThere && p.DeploymentId !== "" && p.Progress >= 0
-    property string problem: ""
-    // Another question: what was said about the old one is no longer of interest.
-    onTicketChanged: problem = ""
+    readonly property bool hasProgress: p.DeploymentId !== "" && p.Progress >= 0
+    readonly property string heading: !isThere ? "ui.no-service" : isAsking ? `point.${p.WaitPoint}` : `activity.${p.Activity}`
 
     // A code without a message of its own has that of its family.
-    function text(key, values) {
+    function text(key, values = {}) {
         const found = update.messages[key] ?? update.messages[key.split(".")[0] + ".*"] ?? key;
-        return found.replace(/\{(\w+)\}/g, (_, name) => (values ?? {})[name] ?? "");
+        return found.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? "");
     }
 
     // Local time of a moment, with its day when that is not today.
-    function clock(usec) {
+    function timed(key, usec) {
         const moment = new Date(usec / 1000);
         const isToday = moment.toDateString() === new Date().toDateString();
-        return Qt.formatDateTime(moment, isToday ? "HH:mm" : "dd.MM. HH:mm");
-    }
-
-    function blockerText([, kind, owner, reason, details]) {
-        const key = `reason.${reason}` in update.messages ? `reason.${reason}` : `blocker.${kind}`;
-        const said = text(key, { owner, why: details.why });
-        if (details["end-usec"] > 0) return `${said}, ${text("ui.until", { time: clock(details["end-usec"]) })}`;
-        const expected = details["expected-end-usec"];
-        return expected > 0 ? `${said}, ${text("ui.expected", { time: clock(expected) })}` : said;
+        return text(key, { time: Qt.formatDateTime(moment, isToday ? "HH:mm" : "dd.MM. HH:mm") });
     }
 
     function factsText() {
-        const facts = [text("ui.installed", { name: p.CurrentArtifactName })];
-        if (p.ArtifactName !== "") {
-            const megabytes = ((p.Deployment["size-bytes"] ?? -1) / 1e6).toFixed(1).replace(".", text("ui.decimal"));
-            const size = megabytes >= "0" ? ` (${text("ui.size", { size: megabytes })})` : "";
-            facts.push(text("ui.update", { name: p.ArtifactName }) + size);
-        }
-        return facts.join("\n");
-    }
-
-    function waitsText() {
-        const waits = p.Blockers.map(blockerText);
-        if (p.WaitPoint !== "" && p.WaitDeadlineUSec > 0)
-            waits.push(text(`ui.then-${p.WaitOnExpire}`, { time: clock(p.WaitDeadlineUSec) }));
-        return waits.map(wait => `•  ${wait}`).join("\n");
+        if (!isThere) return "";
+        const bytes = p.Deployment["size-bytes"] ?? -1;
+        const megabytes = (bytes / 1e6).toFixed(1).replace(".", text("ui.decimal"));
+        const size = bytes >= 0 ? ` (${text("ui.size", { size: megabytes })})` : "";
+        const update = p.ArtifactName === "" ? "" : "\n" + text("ui.update", { name: p.ArtifactName }) + size;
+        return text("ui.installed", { name: p.CurrentArtifactName }) + update;
     }
 
     function progressText() {
@@ -63,29 +46,31 @@ ApplicationWindow {
         return parts.join(", ");
     }
 
+    function blockerText([, kind, owner, reason, details]) {
+        const key = `reason.${reason}` in update.messages ? `reason.${reason}` : `blocker.${kind}`;
+        const parts = [text(key, { owner, why: details.why })];
+        if (details["end-usec"] > 0) parts.push(timed("ui.until", details["end-usec"]));
+        else if (details["expected-end-usec"] > 0) parts.push(timed("ui.expected", details["expected-end-usec"]));
+        return parts.join(", ");
+    }
+
+    function waitsText() {
+        const waits = p.Blockers.map(blockerText);
+        if (waits.length > 0 && p.WaitDeadlineUSec > 0) waits.push(timed(`ui.then-${p.WaitOnExpire}`, p.WaitDeadlineUSec));
+        return waits.map(wait => `•  ${wait}`).join("\n");
+    }
+
     function lastText() {
         if (p.LastResult === "none") return "";
         const said = text("ui.last", { result: text(`result.${p.LastResult}`) });
-        const failure = p.LastErrorName.split(".").pop();
-        return failure === "" ? said : `${said}. ${text(`failure.${failure}`)}`;
+        return p.LastErrorName === "" ? said : `${said}. ${text(`failure.${p.LastErrorName.split(".").pop()}`)}`;
     }
 
+    // Also the names of what is called when they are pressed.
     function buttonNames() {
-        if (!isThere) return [];
-        if (!isAsking) return p.AllowedActions.includes("check") && p.DeploymentId === "" ? ["check"] : [];
-        const names = p.AllowedActions.includes("snooze") ? ["later"] : [];
-        if (p.Blockers.some(([, , , , details]) => details.skippable === true)) names.push("window");
-        return [...names, "now"];
-    }
-
-    function press(name) {
-        const answers = { now: update.now, window: update.atWindow, later: update.later, check: () => update.check() };
-        answers[name](ticket);
-    }
-
-    Connections {
-        target: window.update
-        function onRefused(name) { window.problem = window.text(`refusal.${name}`) }
+        if (!isAsking) return p.DeploymentId === "" && p.AllowedActions.includes("check") ? ["check"] : [];
+        const canSkip = p.Blockers.some(([, , , , details]) => details.skippable === true);
+        return [...p.AllowedActions.includes("snooze") ? ["later"] : [], ...canSkip ? ["window"] : [], "now"];
     }
 
     component Line: Label {
@@ -106,22 +91,14 @@ ApplicationWindow {
     ColumnLayout {
         anchors { fill: parent; margins: 30 }
         spacing: 14
-        Line {
-            font { pixelSize: 26; bold: true }
-            text: !window.isThere ? window.text("ui.no-service")
-                : window.text(window.isAsking ? `point.${window.p.WaitPoint}` : `activity.${window.p.Activity}`)
-        }
-        Line { text: window.isThere ? window.factsText() : "" }
-        Line { text: window.isThere ? window.p.Deployment["release-notes"] ?? "" : "" }
-        ProgressBar {
-            Layout.fillWidth: true
-            visible: window.hasProgress
-            value: visible ? window.p.Progress / 100 : 0
-        }
+        Line { text: window.text(window.heading); font { pixelSize: 26; bold: true } }
+        Line { text: window.factsText() }
+        Line { text: window.p.Deployment?.["release-notes"] ?? "" }
+        ProgressBar { visible: window.hasProgress; value: (window.p.Progress ?? 0) / 100; Layout.fillWidth: true }
         Line { text: window.hasProgress ? window.progressText() : "" }
-        Line { text: window.isThere ? window.waitsText() : ""; color: "#5a6577" }
-        Line { text: window.isThere ? window.lastText() : ""; color: "#8a3a1e" }
-        Line { text: window.problem; color: "#8a3a1e" }
+        Line { text: window.waitsText(); color: "#5a6577" }
+        Line { text: window.lastText(); color: "#8a3a1e" }
+        Line { text: window.update.refusal === "" ? "" : window.text(`refusal.${window.update.refusal}`); color: "#8a3a1e" }
         Item { Layout.fillHeight: true }
         RowLayout {
             Layout.alignment: Qt.AlignRight
@@ -134,7 +111,7 @@ ApplicationWindow {
                     highlighted: modelData === "now"
                     font.pixelSize: 16
                     padding: 12
-                    onClicked: window.press(modelData)
+                    onClicked: window.update[modelData](window.p.WaitTicket)
                 }
             }
         }

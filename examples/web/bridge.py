@@ -41,7 +41,7 @@ class Bridge:
     def __init__(self):
         self.lock = threading.Lock()
         self.listeners = set()
-        self.problem = ("", "")  # Ticket, refusal.
+        self.problem = ("", "")  # Ticket of the question it is shown beside, refusal.
         self.text = ""
         self.texts = Texts()
         self.update = Update(self.changed)
@@ -75,8 +75,8 @@ class Bridge:
 
     def answer(self, name, ticket):
         def refused(error):
-            # The question may be another one by now; then nobody needs to be told.
-            self.problem = (ticket, self.texts.get(f"refusal.{error}"))
+            # Shown beside whatever the page shows by now, until that is another question.
+            self.problem = ((self.update.properties or {}).get("WaitTicket", ""), self.texts.get(f"refusal.{error}"))
             self.changed()
         actions = {"now": lambda: self.update.now(ticket, refused), "window": lambda: self.update.at_window(ticket, refused),
                    "later": lambda: self.update.later(ticket, refused), "check": lambda: self.update.check(refused)}

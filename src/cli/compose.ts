@@ -29,9 +29,11 @@ import { addTimedHold, readMapText, refreshHold, releaseHold, setMap, showHolds 
 import { installedOf, nameFromService } from './installed.ts';
 import { checkConfig, inspect, showArtifact, showExport, showProvides } from './local-commands.ts';
 import type { Actions, HoldRequest } from './program.ts';
+import { awaitService } from './presence.ts';
 import { inHelpfulWords } from './refusal-text.ts';
 import {
   checkForUpdate,
+  EXIT,
   installThroughService,
   isUrl,
   sendInventory,
@@ -47,7 +49,7 @@ import { monitor, waitFor } from './watch-commands.ts';
 import type { Log } from '../ports/log.ts';
 
 export function createActions(around: Surroundings, options: ConfigOptions): Actions {
-  const { terminal, interrupts, environment } = around;
+  const { terminal, interrupts, environment, clock } = around;
   const signal = interrupts.first;
   const address = systemBusAddress(environment);
   const log = (): Log => openCommandLog(options.logLevel);
@@ -59,11 +61,32 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     });
   }
 
-  async function withService(run: (context: ServiceContext) => Promise<number>): Promise<number> {
+  /** Connected, and the service is there. */
+  async function openReadyClient(): Promise<UpdateClient> {
     const client = await openClient();
     try {
-      const context = { client, terminal, signal, interruptedExitCode: around.interruptedExitCode };
-      return await Promise.race([run(context), interruption(signal)]);
+      await awaitService(client, clock);
+      return client;
+    } catch (error) {
+      client.close();
+      throw error;
+    }
+  }
+
+  /** `timeoutMs`: for all of it, the wait for the service included; `leftMs` is what is left of that for `run`. */
+  async function withService(
+    run: (context: ServiceContext, leftMs: number | null) => Promise<number>,
+    timeoutMs: number | null = null,
+  ): Promise<number> {
+    const client = await openClient();
+    const context = { client, terminal, signal, interruptedExitCode: around.interruptedExitCode };
+    const runWhenReady = async (): Promise<number> => {
+      const startedMs = clock.now().bootMs;
+      if (!(await awaitService(client, clock, timeoutMs))) return EXIT.timedOut;
+      return run(context, timeoutMs === null ? null : timeoutMs - (clock.now().bootMs - startedMs));
+    };
+    try {
+      return await Promise.race([runWhenReady(), interruption(signal)]);
     } catch (error) {
       throw inHelpfulWords(error);
     } finally {
@@ -85,7 +108,7 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     if (command === null) return withService((context) => addTimedHold(context, wish));
     const { onSignal } = around;
     return runHeld({
-      open: openClient,
+      open: openReadyClient,
       terminal,
       onSignal,
       doing,
@@ -152,7 +175,11 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     status: (wanted) => withService((context) => showStatus(context, wanted)),
     monitor: ({ json }) =>
       withService((context) => monitor(context, { json, keyboard: json ? null : around.keyboard() })),
-    wait: (goal, timeoutSeconds) => withService((context) => waitFor(context, goal, timeoutSeconds)),
+    wait: (goal, timeoutSeconds) =>
+      withService(
+        (context, leftMs) => waitFor(context, goal, leftMs),
+        timeoutSeconds === null ? null : timeoutSeconds * 1000,
+      ),
     continueWait: (ticket, wanted) => withService((context) => continueWait(context, ticket, wanted)),
     snooze: (ticket, seconds) => withService((context) => snoozeWait(context, ticket, seconds)),
     askAgain: () => withService(askAgain),

@@ -5,8 +5,12 @@ import type { Subscription } from 'rxjs';
 import type { RemoteSnapshot, UpdateChange, UpdateClient } from '../adapters/dbus/update-client.ts';
 import { UpdateError } from '../core/errors.ts';
 
-export const NO_SERVICE =
-  'no update service is on the bus; start holdpointd, or use --standalone to work without it';
+/** `why`: what came of having it started; '' = nothing to tell. */
+export function noServiceText(why: string): string {
+  const cause = why === '' ? '' : `, and the bus cannot start it (${why})`;
+  return `no update service is on the bus${cause}; start holdpointd, or use --standalone to work without it`;
+}
+export const NO_SERVICE = noServiceText('');
 
 /** How long a service that was there may be away, as during its own restart. */
 const ABSENCE_LIMIT_MS = 30_000;
@@ -17,7 +21,7 @@ export interface FollowOptions<T> {
   /** null = for ever. */
   readonly timeoutMs: number | null;
   readonly signal: AbortSignal;
-  /** How long the service may be away once it was there; null = for ever. */
+  /** How long the service may be away at a time; null = for ever. */
   readonly absenceLimitMs?: number | null;
 }
 
@@ -26,13 +30,12 @@ export type Followed<T> =
   | { readonly kind: 'timed-out' }
   | { readonly kind: 'interrupted' };
 
-/** Rejects with kind `bus`: no service at the start, gone for too long, or the bus itself lost. */
+/** Rejects with kind `bus`: the service is gone for too long, or the bus itself is lost. */
 export function follow<T>(client: UpdateClient, options: FollowOptions<T>): Promise<Followed<T>> {
   const { onChange, timeoutMs, signal, absenceLimitMs = ABSENCE_LIMIT_MS } = options;
   return new Promise((resolve, reject) => {
     let subscription: Subscription | null = null;
     let absence: NodeJS.Timeout | null = null;
-    let wasThere = false;
     let isOver = false;
 
     function end(settle: () => void): void {
@@ -56,7 +59,6 @@ export function follow<T>(client: UpdateClient, options: FollowOptions<T>): Prom
       next(change) {
         if (isOver) return;
         if (change.kind === 'gone') {
-          if (!wasThere) return end(() => reject(new UpdateError('bus', NO_SERVICE)));
           if (absenceLimitMs !== null) {
             absence ??= setTimeout(
               () => end(() => reject(new UpdateError('bus', goneText(absenceLimitMs)))),
@@ -64,7 +66,6 @@ export function follow<T>(client: UpdateClient, options: FollowOptions<T>): Prom
             );
           }
         } else {
-          wasThere = true;
           if (absence !== null) clearTimeout(absence);
           absence = null;
         }
@@ -86,7 +87,7 @@ function goneText(limitMs: number): string {
   return `the update service has been gone for ${limitMs / 1000} s; an update under way goes on when it starts again`;
 }
 
-/** The snapshot now. Rejects with kind `bus` when there is no service. */
+/** The snapshot now, or as soon as a service that is just restarting is back. Rejects with kind `timeout` otherwise. */
 export async function currentSnapshot(client: UpdateClient, signal: AbortSignal): Promise<RemoteSnapshot> {
   const found = await follow(client, {
     onChange: (change) => (change.kind === 'snapshot' ? change.snapshot : undefined),

@@ -3,6 +3,7 @@
  * the names the command is called by.
  */
 import { isatty } from 'node:tty';
+import { SystemClock } from '../adapters/system/clock.ts';
 import { UpdateError } from '../core/errors.ts';
 import type { Keyboard } from './monitor-keys.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -71,6 +72,7 @@ export function openCommandProcess(program: string): CommandProcess {
 
   const around: Surroundings = {
     terminal,
+    clock: new SystemClock(),
     interrupts: { first: first.signal, second: second.signal },
     interruptedExitCode,
     onSignal: (listener) => {

@@ -1,4 +1,5 @@
 /** Refusals of the service in words that say what to do about them. Source of the names: design/dbus-api.md section 5. */
+import { RemoteError } from '../adapters/dbus/link.ts';
 import { isNoService, refusalOf, type Refused } from '../adapters/dbus/update-client.ts';
 import { UpdateError } from '../core/errors.ts';
 import { durationWords } from './duration.ts';
@@ -39,8 +40,15 @@ const WORDS: Readonly<Record<string, Words>> = {
   ShuttingDown: () => 'the service is ending; try again when it is back',
 };
 
+function isUnanswered(error: unknown): boolean {
+  return error instanceof RemoteError && error.errorName === 'org.freedesktop.DBus.Error.NoReply';
+}
+const UNANSWERED =
+  "the update service went away before it answered: see 'holdpoint status' whether it had begun with what it was asked";
+
 /** What the line on standard error is made of: the same error when there is nothing better to say. */
 export function inHelpfulWords(error: unknown): unknown {
+  if (isUnanswered(error)) return new UpdateError('bus', UNANSWERED, { cause: error });
   if (isNoService(error)) return new UpdateError('bus', NO_SERVICE, { cause: error });
   const refused = refusalOf(error);
   const words = refused !== null && Object.hasOwn(WORDS, refused.name) ? WORDS[refused.name] : undefined;

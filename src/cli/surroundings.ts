@@ -1,10 +1,12 @@
 /** What surrounds a running command: who looks at it, what interrupts it, what it may read. */
 import type { Interrupts } from '../compose-standalone.ts';
+import type { Clock } from '../ports/clock.ts';
 import type { Keyboard } from './monitor-keys.ts';
 import type { Terminal } from './terminal.ts';
 
 export interface Surroundings {
   readonly terminal: Terminal;
+  readonly clock: Clock;
   readonly interrupts: Interrupts;
   /** 128 + the signal that came. */
   readonly interruptedExitCode: () => number;

@@ -161,14 +161,14 @@ export type WaitGoal =
 export async function waitFor(
   { client, signal, interruptedExitCode }: ServiceContext,
   goal: WaitGoal,
-  timeoutSeconds: number | null,
+  timeoutMs: number | null,
 ): Promise<number> {
   const followed = await follow(client, {
     onChange(change): true | undefined {
       if (change.kind === 'snapshot') return isReached(goal, change.snapshot) || undefined;
       return (change.kind === 'signal' && isPassed(goal, change.member, change.args)) || undefined;
     },
-    timeoutMs: timeoutSeconds === null ? null : timeoutSeconds * 1000,
+    timeoutMs,
     absenceLimitMs: null,
     signal,
   });

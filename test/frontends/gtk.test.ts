@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, it } from 'vitest
 import { startScreen, type Screen } from '../support/screen.ts';
 import { startSessionBus, type SessionBus } from '../support/simulation.ts';
 import { example, onScreen, startExample, stopExamples } from './programs.ts';
-import { lateAndInGerman, walkThrough, type Frontend, type Language } from './walk.ts';
+import { answersTooLate, lateAndInGerman, walkThrough, type Frontend, type Language } from './walk.ts';
 
 let bus: SessionBus;
 let screen: Screen;
@@ -35,5 +35,9 @@ describe('the GTK 4 dialog', { timeout: 900_000 }, () => {
 
   it('says in German why the last update failed, though it was started later', async () => {
     await lateAndInGerman(bus, start, 'gtk4');
+  });
+
+  it('tells when the question is no longer the one that was answered', async () => {
+    await answersTooLate(bus, await start('en'));
   });
 });

@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { startScreen, type Screen } from '../support/screen.ts';
 import { startSessionBus, type SessionBus } from '../support/simulation.ts';
 import { onScreen, startExample, stopExamples } from './programs.ts';
-import { lateAndInGerman, walkThrough, type Frontend, type Language } from './walk.ts';
+import { answersTooLate, lateAndInGerman, walkThrough, type Frontend, type Language } from './walk.ts';
 
 let bus: SessionBus;
 let folder: string;
@@ -51,5 +51,9 @@ describe('the Qt 6 window', { timeout: 900_000 }, () => {
 
   it('says in German why the last update failed, though it was started later', async () => {
     await lateAndInGerman(bus, start, 'qt6');
+  });
+
+  it('tells when the question is no longer the one that was answered', async () => {
+    await answersTooLate(bus, await start('en'));
   });
 });

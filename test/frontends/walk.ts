@@ -2,9 +2,14 @@
  * The walk that every frontend is taken for, on a simulated device, by whatever means it is looked at and pressed: started
  * before the service, asked, put off, asked again, the reboot's window, the restart of the service, and the result.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { openUpdateClient } from '../../src/adapters/dbus/update-client.ts';
 import { busctl, OTHER_UID, TARGET } from '../support/bus-tools.ts';
-import { startSimulation, type SessionBus, type Simulation } from '../support/simulation.ts';
+import { eventually } from '../support/eventually.ts';
+import { asUser, startSimulation, type SessionBus, type Simulation } from '../support/simulation.ts';
 import { watchProperties } from '../support/property-watch.ts';
 
 export interface Frontend {
@@ -102,4 +107,63 @@ export async function lateAndInGerman(
   } finally {
     await simulation.stop();
   }
+}
+
+/**
+ * `frontend`: English. Somebody else puts the update off while the person's yes is on its way: it approves nothing, and that
+ * is told. The service stands still meanwhile, so that both answers lie in front of it in this order.
+ */
+export async function answersTooLate(bus: SessionBus, frontend: Frontend): Promise<void> {
+  const calls = await watchCalls(bus);
+  const other = await openUpdateClient(bus.address);
+  const simulation = startSimulation(bus, ['no-reboot', '--speed', '20']);
+  try {
+    await frontend.shows(say('point.ArtifactInstall_Enter'));
+    // Known to the service by its first call, as the frontend is: a stranger's call has to wait until it is known who that is.
+    const ticket = (await other.snapshot()).waitTicket;
+    simulation.child.kill('SIGSTOP');
+    const putOff = other.snooze(ticket, 3600);
+    await calls.seen('Snooze');
+    await frontend.press(say('ui.now'));
+    await calls.seen('ContinueFull');
+    simulation.child.kill('SIGCONT');
+    await putOff;
+    await frontend.shows(say('refusal.StaleTicket'));
+    await frontend.shows(say('reason.snoozed'));
+  } finally {
+    simulation.child.kill('SIGCONT');
+    other.close();
+    await simulation.stop();
+    await calls.stop();
+  }
+}
+
+interface Calls {
+  /** Until somebody has called the method. */
+  seen(method: string): Promise<void>;
+  stop(): Promise<void>;
+}
+
+async function watchCalls(bus: SessionBus): Promise<Calls> {
+  const rule = `type='method_call',interface='${TARGET.main}'`;
+  const [command, args] = asUser('dbus-monitor', ['--address', bus.address, rule]);
+  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: '/' });
+  const ended = once(child, 'exit');
+  const lines: string[] = [];
+  const output = createInterface({ input: child.stdout });
+  output.on('line', (text) => lines.push(text));
+  // It is told of its own name first; then it is listening.
+  await once(output, 'line');
+  return {
+    seen: (method) =>
+      eventually(
+        `somebody calls ${method}; seen: ${lines.length} lines`,
+        () => lines.some((text) => text.endsWith(`member=${method}`)),
+        PATIENCE_MS,
+      ),
+    async stop() {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
 }

@@ -8,7 +8,7 @@ import { eventually } from '../support/eventually.ts';
 import { picturePath } from '../support/screen.ts';
 import { startSessionBus, type SessionBus } from '../support/simulation.ts';
 import { example, startExample, stopExamples } from './programs.ts';
-import { lateAndInGerman, walkThrough, type Frontend, type Language } from './walk.ts';
+import { answersTooLate, lateAndInGerman, walkThrough, type Frontend, type Language } from './walk.ts';
 
 let bus: SessionBus;
 let browser: Browser;
@@ -54,6 +54,10 @@ describe('the page of a web kiosk', { timeout: 900_000 }, () => {
 
   it('says in German why the last update failed, though it was started later', async () => {
     await lateAndInGerman(bus, start, 'web');
+  });
+
+  it('tells when the question is no longer the one that was answered', async () => {
+    await answersTooLate(bus, await start('en'));
   });
 
   it('has a bridge that serves nobody without its token, and no other page', async () => {

@@ -121,6 +121,21 @@ describe('on a machine', () => {
     expect(await property('Step')).toBe('"Idle"');
   });
 
+  it('is waited for by the command after a restart, started by it when it is stopped, and told to be masked', async () => {
+    for (let turn = 0; turn < 5; turn += 1) {
+      const asked = 'holdpoint status --json | grep -o "\\"state\\":\\"Idle\\""';
+      expect(await machine.sh(`systemctl restart holdpointd && ${asked}`)).toBe('"state":"Idle"');
+    }
+    await machine.sh('systemctl stop holdpointd && holdpoint holds');
+    expect(await machine.sh('systemctl is-active holdpointd')).toBe('active');
+    await machine.sh('systemctl mask --now holdpointd');
+    const masked = await machine.try('holdpoint status');
+    await machine.sh('systemctl unmask holdpointd');
+    expect(masked.status).toBe(1);
+    expect(masked.stderr).toMatch(/^holdpoint: asking for the status: no update service .*masked.*\n$/);
+    await idle();
+  });
+
   it('installs an artifact, without a right the unit took away', async () => {
     await machine.sh('holdpoint install /root/release-2.mender');
     expect(await property('CurrentArtifactName')).toBe('"release-2"');

@@ -3,6 +3,7 @@ import {
   catchError,
   EMPTY,
   from,
+  map,
   merge,
   Observable,
   of,
@@ -12,7 +13,7 @@ import {
 } from 'rxjs';
 import { openClient, type BusClient } from './connection.ts';
 import { HOLDPOINT_BUS_NAME, HOLDPOINT_PATH } from './interface-xml.ts';
-import { DEFAULT_CALL_TIMEOUT_MS, RemoteError } from './link.ts';
+import { busCall, DEFAULT_CALL_TIMEOUT_MS, RemoteError } from './link.ts';
 import {
   holdFrom,
   isMap,
@@ -89,6 +90,10 @@ export interface DecisionPage {
 /** All methods reject with an UpdateError: see {@link isNoService}, {@link refusalOf}. */
 export interface UpdateClient {
   snapshot(): Promise<RemoteSnapshot>;
+  /** Whether somebody owns the name: now, then changes. */
+  readonly isThere$: Observable<boolean>;
+  /** Has the bus start the service, as any call to it would. Resolves when it owns the name. */
+  start(timeoutMs: number): Promise<void>;
   /** Endless; errors (kind `bus`) when the bus is lost. */
   readonly change$: Observable<UpdateChange>;
   /** The list now, and after changes; nothing while nobody owns the name. Errors as `change$`. */
@@ -167,6 +172,9 @@ export async function openUpdateClient(
 
   return {
     snapshot: async () => snapshotFrom(await properties()),
+    isThere$: bus.nameOwner$(HOLDPOINT_BUS_NAME).pipe(map((owner) => owner !== '')),
+    start: async (timeoutMs) =>
+      void (await bus.call(busCall('StartServiceByName', 'su', [HOLDPOINT_BUS_NAME, 0]), timeoutMs)),
     change$: changes$(bus, properties),
     holds$: holdChanges$(bus, holds),
     installPath: async (path) =>
@@ -225,14 +233,19 @@ export async function openUpdateClient(
 
 /** Whether the service is not there; as opposed to a service that refuses. */
 export function isNoService(error: unknown): boolean {
-  return error instanceof RemoteError && NO_SERVICE.includes(error.errorName);
+  if (!(error instanceof RemoteError)) return false;
+  return NO_SERVICE.includes(error.errorName) || NOT_STARTED.some((name) => error.errorName.startsWith(name));
 }
 const NO_SERVICE = [
   'org.freedesktop.DBus.Error.ServiceUnknown',
   'org.freedesktop.DBus.Error.NameHasNoOwner',
   // It was asked and went away before it answered.
   'org.freedesktop.DBus.Error.NoReply',
+  // The bus has started it, and it did not come.
+  'org.freedesktop.DBus.Error.TimedOut',
 ];
+/** The bus, or systemd for it, was to start it: a unit that is masked, a program that ended. */
+const NOT_STARTED = ['org.freedesktop.DBus.Error.Spawn.', 'org.freedesktop.systemd1.'];
 
 /** An answer of the other side that is a refusal. */
 export interface Refused {

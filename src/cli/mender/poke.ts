@@ -15,7 +15,7 @@ import type { MenderContext } from './context.ts';
 export type Order = 'CheckForUpdate' | 'SendInventory';
 
 const SIGNALS = { CheckForUpdate: 'SIGUSR1', SendInventory: 'SIGUSR2' } as const;
-const UNIT = 'holdpoint.service';
+const UNIT = 'holdpointd.service';
 const SYSTEMCTL_LIMIT_MS = 10_000;
 
 export async function poke({ around, doing }: MenderContext, order: Order): Promise<number> {

@@ -330,8 +330,11 @@ describe('holdpoint hold for a time', () => {
 
   it('fails the update when its time is over and it says so', () =>
     withService({}, async (service) => {
-      await run(service, 'hold', POINT, '--timeout', '1s', '--on-expire', 'fail', '--why', 'brewing');
+      // The update waits already when the time begins: on a slow machine it may be over before an update comes.
+      await run(service, 'hold', POINT, '--timeout', '1h');
       await run(service, 'install', '--no-wait', artifact);
+      await service.waitAt(POINT);
+      await run(service, 'hold', POINT, '--timeout', '1s', '--on-expire', 'fail', '--why', 'brewing');
       const end = await service.waitForEnd();
       expect(end['LastResult']).not.toBe('success');
       expect(String(end['LastErrorName'])).toMatch(/HoldExpired$/);
