@@ -143,9 +143,12 @@ describe('an authentication', () => {
     const alone = failureOf(one.authenticate(third.signal));
     await eventually('the second request has arrived', () => api.requests.length === 2);
     third.abort();
+    // Before what was stopped has come to its end: who comes now begins anew.
+    const next = alone.then(() => one.authenticate(never));
     expect((await alone).kind).toBe('cancelled');
+    expect((await next).token.reveal()).toBe(api.token);
     await eventually('the connection has ended', () => ended === 1);
-    expect(one.cached()?.token.reveal()).toBe('token');
+    expect(one.cached()?.token.reveal()).toBe(api.token);
   });
 
   it('asks the next server after anything but a token, in order, and stays with the one that gave it', async () => {
@@ -159,6 +162,28 @@ describe('an authentication', () => {
     });
     expect((await one.authenticate(never)).serverUrl).toBe(good.url);
     expect([bad, slow, good, never4].map((api) => api.calls().length)).toEqual([1, 1, 1, 0]);
+  });
+
+  it('asks no other server when the device itself cannot speak to any', async () => {
+    const [first, second] = [await server(), await server()];
+    const { one } = authentication([first.url.replace('http:', 'https:'), second.url], {
+      http: { clientCertificate: { certificatePath: lab.at('not-there.crt'), key: lab.at('client.key') } },
+    });
+    const error = await failureOf(one.authenticate(never));
+    expect(error.kind).toBe('config');
+    expect(error.message).toContain('not-there.crt');
+    expect([first, second].map((api) => api.requests.length)).toEqual([0, 0]);
+  });
+
+  it('waits as long as the server that wants to be left alone the longest', async () => {
+    const [first, second, third] = [await server(), await server(), await server()];
+    const busy = (seconds: number): Answer => ({ status: 503, headers: { 'retry-after': String(seconds) } });
+    first.answerNext('auth', busy(20));
+    second.answerNext('auth', busy(120));
+    third.answerNext('auth', { status: 500 });
+    const { one } = authentication([first.url, second.url, third.url]);
+    const { details } = await failureOf(one.authenticate(never));
+    expect(details).toMatchObject({ status: 500, 'retry-after-seconds': 120 });
   });
 
   it('reads the identity anew each time', async () => {
@@ -327,5 +352,25 @@ describe('the token', () => {
     ].join('\n');
     expect(printed).not.toContain(api.token);
     expect(printed).not.toContain('tenant-secret');
+  });
+});
+
+describe('the tenant token', () => {
+  it('shows up in no error and no log, also where a server repeats it', async () => {
+    const api = await server();
+    api.answerNext('auth', refusal('unknown tenant: tt-secret'), {
+      status: 400,
+      body: '{"error":"tt-secret?"}',
+    });
+    const { one } = authentication([api.url], { tenantToken: ' tt-secret\n' });
+    for (const words of ['unknown tenant: (tenant token)', '(tenant token)?']) {
+      const error = await failureOf(one.authenticate(never));
+      expect(error.message).toContain(words);
+      expect(everythingOf(error) + inspect(lab.log.records, { depth: 9 })).not.toContain('tt-secret');
+    }
+    expect(api.of('auth').map(({ json }) => (json as { tenant_token: string }).tenant_token)).toEqual([
+      'tt-secret',
+      'tt-secret',
+    ]);
   });
 });

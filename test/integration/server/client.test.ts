@@ -8,6 +8,7 @@ import {
   type Endpoint,
 } from '../../support/device-api.ts';
 import type { MenderServer } from '../../../src/adapters/server/mender-server.ts';
+import { eventually } from '../../support/eventually.ts';
 import { everythingOf, failureOf, Lab, never } from './lab.ts';
 
 const ID = '5f0e7c1e-6f0f-4f6e-9f6c-0d6a1c2b3d4e';
@@ -211,6 +212,23 @@ describe('a request that is answered 401', () => {
     expect(api.problems).toEqual([]);
   });
 
+  it('takes the token that another request has obtained meanwhile', async () => {
+    await check();
+    api.revokeTokens();
+    let refuse: () => void = () => {};
+    api.answerNext('status', (_request, response) => {
+      refuse = () => response.writeHead(401).end('{"error":"unauthorized"}');
+    });
+    const late = report('downloading');
+    await eventually('it has arrived', () => api.of('status').length === 1);
+    await check();
+    expect(api.of('auth')).toHaveLength(2);
+    refuse();
+    expect(await late).toBe('accepted');
+    expect(api.of('auth')).toHaveLength(2);
+    expect(api.of('status')[1]?.headers.authorization).toBe(`Bearer ${api.token}`);
+  });
+
   it('goes to the server that gives the new token', async () => {
     const other = await startDeviceApi();
     try {
@@ -231,6 +249,27 @@ describe('a request that is answered 401', () => {
     api.answerAlways('auth', { status: 401 });
     expect((await failureOf(check())).details['reason']).toBe('rejected');
     expect(client.authentication.cached()).toBeNull();
+  });
+});
+
+describe('a request that is not answered at all', () => {
+  const silent: Answer = () => undefined;
+
+  it('goes to the next server when that gives a token, and once only to one that is still the first', async () => {
+    const other = await startDeviceApi();
+    try {
+      client = lab.client([api.url, other.url], { http: { limits: { headersMs: 300 } } });
+      await check();
+      api.answerAlways('status', silent);
+      expect((await failureOf(report('installing'))).details['reason']).toBe('timeout');
+      expect(api.calls()).toEqual(['auth', 'next-v2', 'status', 'auth']);
+      expect(other.calls()).toEqual([]);
+      api.answerAlways('auth', { status: 503 });
+      expect(await report('installing')).toBe('accepted');
+      expect(other.calls()).toEqual(['auth', 'status']);
+    } finally {
+      await other.close();
+    }
   });
 });
 

@@ -1,14 +1,17 @@
 import { execFileSync } from 'node:child_process';
 import {
+  appendFileSync,
   chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   statSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { generateKeyFile } from '../../../src/adapters/server/key-file.ts';
 import { DeviceKeys, type KeyOptions } from '../../../src/adapters/server/keys.ts';
 import { failureOf, Lab } from './lab.ts';
 
@@ -72,9 +75,11 @@ describe('an existing device key', () => {
 
   it('may be encrypted when the first line of a passphrase file opens it', async () => {
     lab.openssl('genrsa', '-aes256', '-passout', 'pass:open sesame', '-out', 'mender-agent.pem', '2048');
-    writeFileSync(lab.at('passphrase'), 'open sesame\nignored\n');
-    const key = await keys({ passphraseFile: lab.at('passphrase') }).load();
-    expect(opensslVerifies(key.publicPem, key.sign(BODY), false)).toBe(true);
+    for (const text of ['open sesame\nignored\n', 'open sesame\r\n', 'open sesame']) {
+      writeFileSync(lab.at('passphrase'), text);
+      const key = await keys({ passphraseFile: lab.at('passphrase') }).load();
+      expect(opensslVerifies(key.publicPem, key.sign(BODY), false)).toBe(true);
+    }
     const before = readFileSync(lab.at('mender-agent.pem'));
     for (const options of [{}, { passphraseFile: lab.at('identity') }]) {
       const error = await failureOf(keys(options).load());
@@ -99,12 +104,21 @@ describe('an existing device key', () => {
 
   it('that others may read is warned of, once', async () => {
     lab.openssl('genpkey', '-algorithm', 'ED25519', '-out', 'mender-agent.pem');
-    chmodSync(lab.at('mender-agent.pem'), 0o644);
+    chmodSync(lab.at('mender-agent.pem'), 0o640);
     const one = keys();
     await one.load();
     await one.load();
     expect(lab.log.records).toHaveLength(1);
-    expect(lab.log.records[0]).toMatchObject({ level: 'warn', fields: { mode: '0644' } });
+    expect(lab.log.records[0]).toMatchObject({ level: 'warn', fields: { mode: '0640' } });
+  });
+
+  it('that is far too long for one is refused and never replaced', async () => {
+    lab.openssl('genpkey', '-algorithm', 'ED25519', '-out', 'mender-agent.pem');
+    appendFileSync(lab.at('mender-agent.pem'), '\n'.repeat(65_536));
+    expect((await failureOf(keys().load())).message).toContain('it is longer than 65536 bytes');
+    expect(existsSync(lab.at('mender-agent.pem.broken'))).toBe(false);
+    truncateSync(lab.at('mender-agent.pem'), 65_536);
+    await keys().load();
   });
 
   it('behind a folder that cannot be read is an error, not a reason to make another', async () => {
@@ -136,6 +150,16 @@ describe('a missing device key', () => {
   it('is made once when several ask at the same time', async () => {
     const all = await Promise.all(Array.from({ length: 8 }, () => keys().load()));
     expect(new Set(all.map(({ publicPem }) => publicPem)).size).toBe(1);
+  });
+
+  it('is not made when somebody else was faster', async () => {
+    const path = lab.at('mender-agent.pem');
+    writeFileSync(path, 'the key of somebody else');
+    await generateKeyFile(path);
+    expect(readFileSync(path, 'utf8')).toBe('the key of somebody else');
+    expect(readdirSync(lab.folder).filter((name) => name.startsWith('mender-agent'))).toEqual([
+      'mender-agent.pem',
+    ]);
   });
 
   for (const [what, content] of [
