@@ -2,6 +2,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, request as httpRequest, type IncomingMessage } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Forwarder } from '../../../src/adapters/forwarder/forwarder.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -100,6 +102,45 @@ describe('a handshake', () => {
       Buffer.concat(chunks).toString(),
     ]).toEqual([409, 'twice', 'no two']);
   });
+
+  test('that takes its time is no way into our memory: what comes early waits at its sender, and is not lost', async () => {
+    const sentBytes = 64 * 1024 * 1024;
+    const frame = Buffer.alloc(14 + 1024 * 1024);
+    // One binary frame of 1 MiB, masked with zeros.
+    Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0]).copy(frame);
+    let server: Duplex | undefined;
+    let arrivedBytes = 0;
+    upstream.upgrade = (_message, socket, head) => {
+      server = socket;
+      arrivedBytes = head.length;
+      socket.on('data', (chunk: Buffer) => (arrivedBytes += chunk.length));
+    };
+    const client = connect(Number(new URL(url).port), '127.0.0.1');
+    client.on('error', () => undefined);
+    const lines = [
+      `GET ${PATH} HTTP/1.1`,
+      'Host: x',
+      `Authorization: Bearer ${TOKEN}`,
+      'Connection: Upgrade',
+    ];
+    client.write([...lines, 'Upgrade: websocket', `Sec-WebSocket-Key: ${KEY}`, '', ''].join('\r\n'));
+    for (let sent = 0; sent < sentBytes; sent += 1024 * 1024) client.write(frame);
+    await eventually('the server is asked', () => server !== undefined);
+    const takenBytes = (): number => client.bytesWritten - client.writableLength;
+    let before = -1;
+    await eventually('nothing more is taken', async () => {
+      const isStill = takenBytes() === before;
+      before = takenBytes();
+      await sleep(300);
+      return isStill;
+    });
+    // What the kernel holds for both ends of a connection is a few MiB.
+    expect(takenBytes()).toBeLessThan(sentBytes / 2);
+    const accept = ['Upgrade: websocket', 'Connection: Upgrade', `Sec-WebSocket-Accept: ${acceptKey(KEY)}`];
+    server?.write(['HTTP/1.1 101 Switching Protocols', ...accept, '', ''].join('\r\n'));
+    await eventually('all of it has arrived', () => arrivedBytes === 64 * frame.length);
+    client.destroy();
+  }, 60_000);
 
   test('with a wrong token, at the authentication path or one too many never reaches the server', async () => {
     const few = openForwarder({ limits: { maxWebSockets: 2, lingerMs: 200 } }, log);
