@@ -276,6 +276,17 @@ describe('what a client can cost', () => {
     await small.close();
   });
 
+  test('clients that fall silent in the middle of a request are given up, at the server too', async () => {
+    const small = openForwarder({ limits: { clientIdleMs: 200 } }, log);
+    const address = await small.serve(credentials(upstream.url));
+    let isGone = false;
+    upstream.handle = (message) => void message.once('close', () => (isGone = true));
+    const lines = ['Host: x', `Authorization: Bearer ${TOKEN}`, 'Content-Length: 10', '', 'half'];
+    await raw(address, [`POST ${PATH} HTTP/1.1`, ...lines].join('\r\n'));
+    await eventually('the server is left', () => isGone);
+    await small.close();
+  });
+
   test('a header that is too large is refused, and one that does not end is given up', async () => {
     expect((await get(url, PATH, [`X-Big: ${'x'.repeat(64 * 1024)}`])).status).toBe(431);
     const small = openForwarder({ limits: { clientIdleMs: 200 } }, log);

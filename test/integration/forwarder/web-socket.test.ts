@@ -10,7 +10,7 @@ import { eventually } from '../../support/eventually.ts';
 import { RecordingLog } from '../../support/recording-log.ts';
 import { acceptKey, OPCODE, WebSocketPeer } from '../../support/web-socket-peer.ts';
 import { Lab } from '../server/lab.ts';
-import { credentials, get, openForwarder, startUpstream, TOKEN, type Upstream } from './support.ts';
+import { credentials, get, openForwarder, raw, startUpstream, TOKEN, type Upstream } from './support.ts';
 
 const PATH = '/api/devices/v1/deviceconnect/connect';
 const KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
@@ -141,6 +141,53 @@ describe('a handshake', () => {
     await eventually('all of it has arrived', () => arrivedBytes === 64 * frame.length);
     client.destroy();
   }, 60_000);
+
+  test('is a GET without a body and nothing else', async () => {
+    const lines = [
+      'Host: x',
+      `Authorization: Bearer ${TOKEN}`,
+      'Connection: Upgrade',
+      'Upgrade: websocket',
+      `Sec-WebSocket-Key: ${KEY}`,
+    ];
+    for (const [method, more] of [
+      ['POST', 'Content-Length: 0'],
+      ['GET', 'Content-Length: 4'],
+      ['GET', 'Transfer-Encoding: chunked'],
+    ] as const) {
+      const text = [`${method} ${PATH} HTTP/1.1`, ...lines, more, '', ''].join('\r\n');
+      const { status, body } = await raw(url, text);
+      expect([status, body], `${method}, ${more}`).toEqual([400, 'Bad Request\n']);
+    }
+    expect(upstream.requests).toEqual([]);
+  });
+
+  test('that comes to its end while the forwarder closes opens nothing', async () => {
+    let accept: () => void = () => {};
+    let isGone = false;
+    upstream.upgrade = (message, socket) => {
+      for (const event of ['end', 'close']) socket.once(event, () => (isGone = true));
+      accept = () => void WebSocketPeer.accept(message, socket, []);
+    };
+    const patient = openForwarder({ limits: { graceMs: 30_000 } }, log);
+    const address = await patient.serve(credentials(upstream.url));
+    const request = httpRequest(`${address}${PATH}`, {
+      headers: {
+        authorization: `Bearer ${TOKEN}`,
+        connection: 'Upgrade',
+        upgrade: 'websocket',
+        'sec-websocket-key': KEY,
+      },
+    });
+    const ended = once(request, 'error');
+    request.once('upgrade', () => expect.unreachable());
+    request.end();
+    await eventually('the server is asked', () => upstream.requests.length === 1);
+    const closed = patient.close();
+    accept();
+    await Promise.all([closed, ended]);
+    await eventually('the server is left', () => isGone);
+  }, 20_000);
 
   test('with a wrong token, at the authentication path or one too many never reaches the server', async () => {
     const few = openForwarder({ limits: { maxWebSockets: 2, lingerMs: 200 } }, log);
