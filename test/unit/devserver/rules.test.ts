@@ -35,6 +35,13 @@ describe('a device token', () => {
     }
     expect(readToken(secrets(), token, 1_000_000)).toBeNull();
   });
+
+  it('has three parts and no more', () => {
+    const two = token.split('.').slice(0, 2).join('.');
+    for (const text of [`${token}.`, `${token}.more`, two, `${two}.`, '']) {
+      expect([text, readToken(ours, text, 1_000_000)]).toEqual([text, null]);
+    }
+  });
 });
 
 describe('a range', () => {
