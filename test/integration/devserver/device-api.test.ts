@@ -113,6 +113,32 @@ describe('authentication', () => {
     expect((await old.authenticate()).status).toBe(401);
   });
 
+  it('lets a known device with another key wait even where new devices are let in', async () => {
+    const open = await startDevServer({ options: ['--auto-accept'] });
+    try {
+      const device = new ProtocolDevice(open.url, { serial: 'known' });
+      expect((await device.authenticate()).status).toBe(200);
+      const other = new ProtocolDevice(open.url, { serial: 'known' });
+      expect((await other.authenticate()).json.error).toBe('the device is pending');
+      expect((await device.next()).status).toBe(204);
+    } finally {
+      await open.dispose();
+    }
+  });
+
+  it('remembers eight keys of a device, the one that counts among them, and forgets the oldest others', async () => {
+    const device = await accepted();
+    const id = await idOf(device);
+    for (let count = 0; count < 12; count++) {
+      const other = new ProtocolDevice(server.url, { serial: String(device.identity['serial']) });
+      expect((await other.authenticate()).status).toBe(401);
+    }
+    const { auth_sets: keys } = await server.must('GET', `/devices/${id}`);
+    expect(keys.map(({ status }: any) => status)).toEqual(['accepted', ...Array(7).fill('pending')]);
+    expect((await device.next()).status).toBe(204);
+    expect((await device.authenticate()).status).toBe(200);
+  });
+
   it('refuses tokens that are missing, changed, signed by others, or say another algorithm', async () => {
     const device = await accepted();
     const good = device.token;

@@ -108,7 +108,9 @@ describe('a control map', () => {
         states: { ArtifactCommit_Enter: rule, ArtifactReboot_Enter: rule },
       },
     });
-    expect(() => acceptedMap({ id: ID.replace('5', '6'), states: {} }, ID)).toThrow(/\$\.id/);
+    for (const key of ['id', 'ID', 'Id']) {
+      expect(() => acceptedMap({ [key]: ID.replace('5', '6'), states: {} }, ID)).toThrow(/\$\.id/i);
+    }
   });
 
   it('tells the times that are to come beside it, and what has come in it', () => {
