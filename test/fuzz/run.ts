@@ -11,8 +11,10 @@ import type { PlantedBug } from './target.ts';
 
 const SOURCES = fileURLToPath(new URL('../../src/', import.meta.url));
 const HERE = fileURLToPath(new URL('.', import.meta.url));
-/** No single input takes this long. */
-const HANG_MS = 10_000;
+/** No single input takes so much of a processor, or so long: a thread that waits for nothing uses none. */
+const HANG_CPU_MS = 10_000;
+const HANG_MS = 120_000;
+const LOOK_MS = 1_000;
 const INPUT_BYTES = 1024 * 1024;
 
 export interface FuzzRun {
@@ -96,14 +98,20 @@ function inThread(run: FuzzRun, program: string): Promise<FuzzOutcome> {
       void worker.terminate();
       resolve({ executions: Atomics.load(header, 0), branches: 0, kept: [], finding, ...outcome });
     };
+    let since = { ms: performance.now(), cpuMs: cpuMs() };
     const watch = setInterval(() => {
       const executions = Atomics.load(header, 0);
       if (executions !== lastExecutions || executions === 0) {
         lastExecutions = executions;
+        since = { ms: performance.now(), cpuMs: cpuMs() };
         return;
       }
-      end({ finding: { input: presentInput(), error: `no end within ${HANG_MS} ms` } });
-    }, HANG_MS);
+      const usedMs = Math.round(cpuMs() - since.cpuMs);
+      const tookMs = Math.round(performance.now() - since.ms);
+      if (usedMs < HANG_CPU_MS && tookMs < HANG_MS) return;
+      const error = `no end within ${tookMs} ms, ${usedMs} ms of them on a processor`;
+      end({ finding: { input: presentInput(), error } });
+    }, LOOK_MS);
     worker.on('message', (report: Report) => {
       if (report.kind === 'finding') finding ??= { input: report.input, error: report.error };
       else end({ executions: report.executions, branches: report.branches, kept: report.kept });
@@ -113,4 +121,10 @@ function inThread(run: FuzzRun, program: string): Promise<FuzzOutcome> {
       end({ finding: { input: presentInput(), error: `the thread died: ${error.message}` } }),
     );
   });
+}
+
+/** Of all threads of this process. */
+function cpuMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
 }
