@@ -57,10 +57,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('e2e/kill', 'with a case for every step that is stored'),
     at('integration/store/crash', 'never loses an acknowledged document, whatever unsynced data survives'),
   ),
-  part(
+  whole(
     2,
     'power loss with unsynced files',
-    'a block layer that drops writes below the real file system',
+    at('faults/unsynced', 'what a power cut takes of what was not synced is missed by nobody'),
+    at('integration/store/forgetful-disk', 'has what was synced, and not all of what was not'),
     at(
       'integration/store/crash',
       'makes a new file twice, synced before the rename, and then writes over the older one',
