@@ -54,6 +54,8 @@ function workText(work: Work): string {
       return `scripts ${work.family}_${work.action}`;
     case 'module':
       return `module ${work.action}`;
+    case 'cleanup':
+      return 'module Cleanup';
     case 'reboot':
       return `module ${work.action}, or the host's reboot`;
     case 'ask-needs-reboot':

@@ -55,6 +55,8 @@ export function notesOf({ deployment }: RemoteSnapshot): readonly string[] {
 export function stateText(shown: RemoteSnapshot): string {
   if (isSnoozed(shown)) return `${shown.state} (put off at ${shown.waitPoint})`;
   if (shown.waitPoint !== '') return `${shown.state} (waiting at ${shown.waitPoint})`;
+  if (shown.deployment['notice'] === 'commit-not-stored')
+    return `${shown.state} (committed, waiting for the datastore to take it)`;
   return `${shown.state} (${shown.isPaused ? `${shown.activity}, paused` : shown.activity})`;
 }
 

@@ -128,6 +128,11 @@ export function letGoOfOffer(draft: Draft): void {
   order(draft, { kind: 'closeDeploymentLog' });
 }
 
+/** Committed, and nothing else happens until the store knows of it. */
+export function isWaitingForStore({ step, attempts }: UpdateState): boolean {
+  return step === 'cleanup-after-success' && attempts > 0;
+}
+
 export function hasBegunInstalling({ passages }: Deployment): boolean {
   return passages.some(({ point }) => point === 'ArtifactInstall_Enter');
 }

@@ -2,6 +2,7 @@ import { allowedActions, type Action } from './command.ts';
 import { holdViews, type HoldView } from './control/hold-view.ts';
 import type { Now } from './control/blockers.ts';
 import type { Details } from './errors.ts';
+import { isWaitingForStore } from './deployment-end.ts';
 import { holdContextOf } from './holding.ts';
 import { paceOf } from './progress.ts';
 import {
@@ -132,8 +133,13 @@ function deploymentFacts(state: UpdateState): Snapshot['deployment'] {
       ...(artifact.releaseNotes !== '' && { 'release-notes': artifact.releaseNotes }),
       ...(artifact.severity !== '' && { severity: artifact.severity }),
     }),
-    ...(state.wait && state.wait.notice !== '' && { notice: state.wait.notice }),
+    ...(noticeOf(state) !== '' && { notice: noticeOf(state) }),
   };
+}
+
+/** What a person should know of a deployment that stands still. */
+function noticeOf(state: UpdateState): string {
+  return isWaitingForStore(state) ? 'commit-not-stored' : (state.wait?.notice ?? '');
 }
 
 function rebootRequired(state: UpdateState): 'no' | 'yes' | 'unknown' {

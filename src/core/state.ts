@@ -173,7 +173,7 @@ export interface UpdateState {
   readonly step: FlowStep;
   /** Identifies the work of the present step; outcomes of other work are stale and change nothing. */
   readonly workId: number;
-  /** Attempts the present step has made at reporting. */
+  /** Attempts the present step has made at reporting, or at storing the commit. */
   readonly attempts: number;
   readonly deployment: Deployment | null;
   readonly wait: Wait | null;

@@ -66,6 +66,8 @@ export type Work =
       readonly action: ScriptAction;
     }
   | { readonly kind: 'module'; readonly action: ModuleAction }
+  /** The module's `Cleanup`; behind a commit that is not stored it waits for the store. */
+  | { readonly kind: 'cleanup' }
   /** ArtifactReboot or ArtifactRollbackReboot by the module, or the host's reboot, as the module answered. */
   | { readonly kind: 'reboot'; readonly action: 'ArtifactReboot' | 'ArtifactRollbackReboot' }
   | { readonly kind: 'ask-needs-reboot' }
@@ -121,6 +123,7 @@ export const WORK_EVENTS: Readonly<Record<Work['kind'], readonly EventKind[]>> =
   none: [],
   scripts: ['ScriptsFinished'],
   module: ['ModuleFinished'],
+  cleanup: ['ModuleFinished', 'TimerFired'],
   reboot: ['ModuleFinished', 'HostRebootFailed'],
   'ask-needs-reboot': ['RebootNeedAnswered', 'QuestionFailed'],
   'ask-supports-rollback': ['RollbackSupportAnswered', 'QuestionFailed'],
@@ -764,11 +767,12 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     state: 'ArtifactCommit',
     activity: 'cleaning-up',
     step: 'Cleanup',
-    work: module('Cleanup'),
+    work: { kind: 'cleanup' },
     next: { done: 'report-success', failed: 'report-failure' },
     checkpoint: 'cleanup',
     restart: 'cleanup-after-success',
-    // The file tree is what a restart from the record before goes back with.
+    // The file tree is what a restart from the record before goes back with. Without a record of the commit nothing is
+    // left out: it waits here, see failToSave.
     whenNotStored: 'skip',
     progress: [98, 99],
   },
@@ -776,7 +780,7 @@ export const FLOW: Readonly<Record<FlowStep, FlowRow>> = {
     state: 'ArtifactFailure',
     activity: 'cleaning-up',
     step: 'Cleanup',
-    work: module('Cleanup'),
+    work: { kind: 'cleanup' },
     next: { done: 'report-failure', failed: 'report-failure' },
     checkpoint: 'cleanup',
     restart: 'cleanup-after-failure',

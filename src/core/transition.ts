@@ -46,6 +46,7 @@ import {
 import { restart } from './restart.ts';
 import { wantRetry } from './set-aside.ts';
 import type { UpdateState } from './state.ts';
+import { isWaitingForStore } from './deployment-end.ts';
 import { FLOW, WORK_EVENTS } from './transition-table.ts';
 import { takeFetchedMap } from './map-refresh.ts';
 import { tickAtGate } from './waiting.ts';
@@ -277,35 +278,32 @@ function fireTimer(draft: Draft): void {
   const { work } = FLOW[draft.state.step];
   if (work.kind === 'gate') followGate(draft, tickAtGate(draft));
   else if (work.kind === 'download') askForAbort(draft);
+  // Entered again, so that it is stored; counted before.
+  else if (isWaitingForStore(draft.state)) enter(draft, draft.state.step, true);
   else if (draft.state.attempts > 0) startWork(draft);
-  // Waiting to be stored, not to be told again.
-  else if (isHeldBack(draft.state)) enter(draft, 'report-success', true);
-}
-
-/** A success that must be stored before it is told. */
-function isHeldBack(state: UpdateState): boolean {
-  return state.step === 'report-success' && state.isCommitUnstored;
 }
 
 /**
  * Without a record there is no going on, except on the way back, which must not depend on the disk. Three things are not
  * done without one even there. A device whose start could not be stored is not rebooted: the next start would know no more
  * than this one, and reboot again. The module's file tree is not removed, because whoever starts from the older record
- * goes back with it. And success is not told before it is stored, because that start would make a lie of it.
+ * goes back with it. And a success is neither shown nor told before it is stored, because that start would make a lie of it.
  */
 function failToSave(draft: Draft, event: Extract<EventBody, { kind: 'SaveFailed' }>): void {
   const { state } = draft;
   const row = FLOW[state.step];
   if (event.isStart === true) change(draft, { isStartUnstored: true });
   if (state.deployment === null) return;
-  if (isHeldBack(state)) {
-    change(draft, { workId: state.workId + 1 });
-    order(draft, { kind: 'armTimer', workId: state.workId + 1, delayMs: UNSTORED_SUCCESS_RETRY_MS });
-    return;
-  }
   // What the device is at was stored when it was begun: another step would be done beside it.
   if (event.isWithinWork === true) return;
-  if (state.step === 'commit-leave') change(draft, { isCommitUnstored: true });
+  if (isFirstBehindCommit(state) && !state.isCommitUnstored) {
+    change(draft, { isCommitUnstored: true });
+    logDeployment(draft, 'error', `Committed, which could not be stored: ${event.failure.message}`);
+  }
+  if (state.step === 'cleanup-after-success' && draft.state.isCommitUnstored) {
+    waitForStore(draft);
+    return;
+  }
   if (state.isStartUnstored && row.whenNotStored === 'proceed' && leaveOutReboot(draft, event.failure))
     return;
   switch (row.whenNotStored) {
@@ -325,8 +323,22 @@ function failToSave(draft: Draft, event: Extract<EventBody, { kind: 'SaveFailed'
   }
 }
 
-/** Time between two attempts to store a success, before the server is told. */
-const UNSTORED_SUCCESS_RETRY_MS = 60_000;
+/** The step whose record says for the first time that the update is committed. */
+function isFirstBehindCommit({ step, deployment }: UpdateState): boolean {
+  return step === 'commit-leave' || (step === 'cleanup-after-success' && !deployment?.artifact?.payloadType);
+}
+
+/** The update is over as soon as the store knows of the commit, and nobody hears of a success before. */
+function waitForStore(draft: Draft): void {
+  const { state } = draft;
+  if (isWaitingForStore(state)) return;
+  const workId = state.workId + 1;
+  change(draft, { workId, attempts: 1, serial: state.serial + 1 });
+  order(draft, { kind: 'armTimer', workId, delayMs: STORE_RETRY_MS });
+}
+
+/** Time between two attempts to store a commit. */
+const STORE_RETRY_MS = 60_000;
 
 /** Whether the old version runs is asked instead; whether this is the reboot of the way back. */
 function leaveOutReboot(draft: Draft, failure: Failure): boolean {

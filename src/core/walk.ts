@@ -148,6 +148,14 @@ export function startWork(draft: Draft): void {
         action: work.action,
       });
       return;
+    case 'cleanup':
+      order(draft, {
+        kind: 'runModule',
+        workId,
+        payloadType: deployment?.artifact?.payloadType ?? null,
+        action: 'Cleanup',
+      });
+      return;
     case 'reboot':
       if (deployment?.rebootNeed === 'Automatic') {
         const isPowerOff = work.action === 'ArtifactReboot' && deployment.rebootMode?.mode === 'poweroff';
@@ -287,8 +295,7 @@ function applyMark(draft: Draft, target: Target, failure: Failure | null): void 
 }
 
 function isCleanup(step: FlowStep): boolean {
-  const { work } = FLOW[step];
-  return work.kind === 'module' && work.action === 'Cleanup';
+  return FLOW[step].work.kind === 'cleanup';
 }
 
 /** Coming back to the first gate after a restart is not another beginning. */

@@ -1,4 +1,4 @@
-import { mkdtemp, rm, statfs } from 'node:fs/promises';
+import { link, mkdtemp, rm, statfs } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -6,6 +6,7 @@ import { makeArtifact } from '../support/device.ts';
 import { eventually } from '../support/eventually.ts';
 import { fillDisk } from '../support/full-disk.ts';
 import { ServiceHarness } from '../support/service.ts';
+import { expectNoResultShown, isCommitNotStored, resultsAnnounced } from './results.ts';
 
 let folder: string;
 let artifact: string;
@@ -55,6 +56,49 @@ describe.concurrent('R5: the datastore is full to the last byte from', { timeout
         const again = await service.install(artifact);
         await service.waitFor('it has begun', (seen) => seen['DeploymentId'] === again);
         expect(await service.waitForEnd(60_000)).toMatchObject({ LastResult: 'success' });
+      } finally {
+        await service.dispose();
+      }
+    },
+  );
+});
+
+describe('R6: the disk is full when a local install has committed, and the store needs new room', () => {
+  it(
+    'no success is shown before it is stored, and it is as soon as there is space',
+    { timeout: 180_000 },
+    async () => {
+      const service = await ServiceHarness.create({ datastoreKiB: 2048 });
+      try {
+        const { device } = service;
+        await service.start();
+        await device.order('ArtifactCommit', 'wait');
+        const id = await service.install(artifact);
+        await eventually('it commits', async () => (await device.calls()).includes('ArtifactCommit'), 30_000);
+        // As a backup by hard links does: what has a second name is not written over.
+        for (const name of ['state-a.json', 'state-b.json']) {
+          await link(join(device.stateDirectory, name), join(device.stateDirectory, `${name}.backup`));
+        }
+        const filler = await fillDisk(device.data);
+        await device.cancelOrder('ArtifactCommit', 'wait');
+        await service.waitFor('it says that the commit is not stored', isCommitNotStored);
+        expectNoResultShown(service);
+        expect(await service.mustCall('History.List', 'u', ['10'])).toEqual([]);
+        expect(await device.calls()).not.toContain('Cleanup');
+        const log = (await service.deploymentLog(id)).map(({ message }) => message);
+        expect(log.join('\n')).toMatch(/Committed, which could not be stored: .*space/);
+
+        await rm(filler);
+        // It looks again after a minute.
+        expect(await service.waitForEnd(90_000)).toMatchObject({
+          LastResult: 'success',
+          CurrentArtifactName: 'release-2',
+        });
+        expect(resultsAnnounced(service)).toEqual(['success']);
+        expect(await device.calls()).toContain('Cleanup');
+        await service.restart();
+        expect(await service.waitForEnd()).toMatchObject({ LastResult: 'success' });
+        expect(await device.calls()).not.toContain('ArtifactRollback');
       } finally {
         await service.dispose();
       }

@@ -57,10 +57,11 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('e2e/kill', 'with a case for every step that is stored'),
     at('integration/store/crash', 'never loses an acknowledged document, whatever unsynced data survives'),
   ),
-  part(
+  whole(
     2,
     'power loss with unsynced files',
-    'a block layer that drops writes below the real file system',
+    at('faults/unsynced', 'what a power cut takes of what was not synced is missed by nobody'),
+    at('integration/store/forgetful-disk', 'has what was synced, and not all of what was not'),
     at(
       'integration/store/crash',
       'makes a new file twice, synced before the rename, and then writes over the older one',
@@ -92,15 +93,16 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('integration/store/crash', 'that is full keeps what fits its room, rejects more with the free bytes'),
     at('integration/log/deployment-log', 'deletes the oldest logs when less than 100 KiB are free'),
   ),
-  part(
+  whole(
     6,
     'read-only or missing data partition',
-    'a local install whose commit could not be stored is shown as a success until the next boot',
     at('faults/read-only', 'in the installation: it goes back, commits nothing, stays up'),
-    at('faults/read-only', 'in the commit: it stays up, and the next boot goes back to what the record says'),
+    at('faults/read-only', 'in the commit: it stays up, shows no success, and the next boot goes back'),
     at('integration/store/crash-outcomes', 'ends as the table says'),
     at('unit/core/save-failed', 'does not keep a device rebooting'),
     at('integration/store/crash', 'that becomes read-only can be loaded, damage included'),
+    at('faults/full-disk', 'no success is shown before it is stored, and it is as soon as there is space'),
+    at('unit/core/save-failed', 'shows no success before it is stored'),
     at('unit/core/save-failed', 'in the commit goes back before the module has committed'),
   ),
   whole(

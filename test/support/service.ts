@@ -13,6 +13,7 @@ import { busctl, TARGET, type ToolOptions, type ToolResult } from './bus-tools.t
 import { makeDevice, type Device, type DeviceOptions } from './device.ts';
 import { MENDER_POLICY_PATH } from './map-service.ts';
 import { POLICY_PATH, startPrivateBus, type PrivateBus } from './private-bus.ts';
+import { peakMib } from './process-facts.ts';
 import { watchProperties, type Properties, type PropertyWatch } from './property-watch.ts';
 
 export interface Exit {
@@ -46,6 +47,8 @@ export interface StartOptions {
 
 /** A machine that is busy with other tests takes its time. */
 const START_WITHIN_MS = 60_000;
+/** Whatever a test does to the service. */
+const MEMORY_LIMIT_MIB = 150;
 const MENDER_AUTH_POLICY_PATH = resolve('dbus-policy/io.mender.AuthenticationManager.conf');
 
 export const SHIPPED_POLICIES: readonly string[] = [POLICY_PATH, MENDER_POLICY_PATH, MENDER_AUTH_POLICY_PATH];
@@ -58,6 +61,7 @@ export class ServiceHarness {
   readonly #program: string | null;
   #process: ChildProcess | null = null;
   #exit: Promise<Exit> | null = null;
+  #peakMib = 0;
 
   static async create(options: HarnessOptions = {}): Promise<ServiceHarness> {
     const [bus, device] = await Promise.all([
@@ -144,11 +148,13 @@ export class ServiceHarness {
 
   /** The end of a service that nobody could prepare. */
   async kill9(): Promise<void> {
+    await this.#lookAtMemory();
     if (this.isRunning) process.kill(this.pid, 'SIGKILL');
     await this.exited();
   }
 
   async terminate(): Promise<Exit> {
+    await this.#lookAtMemory();
     process.kill(this.pid, 'SIGTERM');
     return this.exited();
   }
@@ -172,12 +178,14 @@ export class ServiceHarness {
   }
 
   /** The deployment is over, whatever came of it, and the device idle again; its signals have all come by then. */
-  waitForEnd(withinMs?: number): Promise<Properties> {
-    return this.waitFor(
+  async waitForEnd(withinMs?: number): Promise<Properties> {
+    const end = await this.waitFor(
       'the deployment is over',
       (seen) => seen['LastResult'] !== 'none' && seen['DeploymentId'] === '' && seen['Step'] === 'Idle',
       withinMs,
     );
+    await this.#lookAtMemory();
+    return end;
   }
 
   /** As `busctl get-property` shows it. */
@@ -250,12 +258,23 @@ export class ServiceHarness {
     return lines.map((line) => JSON.parse(line) as { level: string; message: string });
   }
 
+  /** Rejects when any process of it has needed more memory than a device may be asked for. */
   async dispose(): Promise<void> {
+    await this.#lookAtMemory();
     if (this.isRunning) process.kill(this.pid, 'SIGKILL');
     await this.#exit;
     this.watch.close();
     if (this.#ownsBus) await this.bus.dispose();
     await this.device.dispose();
+    if (this.#peakMib >= MEMORY_LIMIT_MIB)
+      throw new Error(
+        `the service has needed ${Math.ceil(this.#peakMib)} MiB, ${MEMORY_LIMIT_MIB} are allowed`,
+      );
+  }
+
+  /** Before an end, as an ended process has no memory; a kill from elsewhere is not seen coming. */
+  async #lookAtMemory(): Promise<void> {
+    if (this.isRunning) this.#peakMib = Math.max(this.#peakMib, (await peakMib(this.pid)) ?? 0);
   }
 
   async #lastWords(): Promise<string> {

@@ -29,6 +29,7 @@ const CAUSES: Readonly<Record<string, string>> = {
   AbortedByServer: 'g',
   Reboot: 'b',
   RollbackFailed: 'r',
+  Commit: 'c',
 };
 
 /** `S`, `Rp`, …; a `!` where what the service says is not what runs. */
@@ -129,7 +130,14 @@ export const RULES: readonly Rule[] = [
   {
     codes: ['N'],
     why: 'nothing of it was ever stored: not begun, or forgotten once the server knows the end (update-flow.md 6.3, none)',
-    holds: (_scenario, fault) => !ends(fault),
+    // What was ordered on the device and answered with yes is stored: Trial.
+    holds: ({ source }, fault) => !ends(fault) || source === 'local',
+  },
+  {
+    codes: ['Rc'],
+    why: 'a way back that was not stored: the next start commits from before it, no server says that it is over, the module refuses',
+    holds: ({ source, supportsRollback }, fault, isFinal) =>
+      source === 'local' && supportsRollback && isFinal && !ends(fault),
   },
 ];
 
@@ -185,7 +193,9 @@ function objectionsTo(
     if (!isAllowed(code, scenario, fault, index === 1))
       objections.push(`no rule allows ${code} ${index === 0 ? 'at the end' : 'after the next start'}`);
   }
-  const [, final] = result.endings;
+  const [first, final] = result.endings;
+  if (first.result === 'success' && final.result !== 'success')
+    objections.push(`the device said success, and says ${final.result} after the next start`);
   if (result.told.length > 1) objections.push(`the server was told ${result.told.join(' and ')}`);
   if (result.told.includes('success') && final.result !== 'success')
     objections.push(`the server was told of a success, and the device says ${final.result}`);
@@ -211,7 +221,7 @@ export function textOf(table: Table): string {
     '# A row is the save of a state in a step (n-th since the beginning), a column what struck it: test/support/crash/plan.ts.',
     '# A cell is the end of the deployment; behind > what another start, with a store that works, makes of it, where it differs.',
     '# Letters: S success, R rolled back, F failed with nothing changed, I inconsistent, A aborted, N not begun or not known, H held back.',
-    '# Behind them why: p PowerLoss, s Storage or NoSpace, b Reboot, r RollbackFailed, h HoldExpired, g ended by the server, w as without a fault.',
+    '# Behind them why: p PowerLoss, s Storage or NoSpace, b Reboot, r RollbackFailed, c Commit, h HoldExpired, g ended by the server, w as without a fault.',
     '# Allowed, and by which rule:',
     ...legend,
   ];

@@ -82,7 +82,16 @@ export const SCENARIOS: readonly Scenario[] = [
   ...failing('after-commit-fails', [true], ALL_BOOTS),
   ...failing('rollback-fails', [true], ALL_BOOTS),
   ...failing('rollback-leave-fails', [true], ['Automatic']),
+  // Ordered on the device: what the server is told does not hold it up.
+  ...[true, false].flatMap((supportsRollback) =>
+    ALL_BOOTS.map((needsReboot) => local('good', supportsRollback, needsReboot)),
+  ),
+  local('install-fails', true, 'No'),
 ];
+
+function local(way: Way, supportsRollback: boolean, needsReboot: RebootAnswer): Scenario {
+  return { ...scenario(way, supportsRollback, needsReboot, null), source: 'local' };
+}
 
 function failing(
   way: Way,

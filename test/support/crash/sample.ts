@@ -6,6 +6,8 @@ import { Trial } from './trial.ts';
 export const KILLING: readonly FaultKind[] = FAULTS.filter((fault) => /^(kill|cut|torn)/.test(fault));
 const LIVING: readonly FaultKind[] = ['fsync', 'no-space', 'read-only'];
 
+const ORDERED_BY_SERVER = SCENARIOS.filter(({ source }) => source === 'server');
+
 export interface SampledCase {
   readonly scenario: Scenario;
   readonly strike: Strike;
@@ -19,7 +21,7 @@ export async function sampleCases(stride: number, offset: number): Promise<reado
   const sampled: SampledCase[] = [];
   let position = offset;
   let turn = offset;
-  for (const one of SCENARIOS) {
+  for (const one of ORDERED_BY_SERVER) {
     const scenario: Scenario = { ...one, source: 'local' };
     const { saves } = await Trial.run(scenario);
     for (const save of saves.filter((name) => !name.startsWith('idle'))) {
@@ -37,6 +39,16 @@ export async function sampleCases(stride: number, offset: number): Promise<reado
   return sampled;
 }
 
+/** A commit that cannot be stored, which no sample may leave out. */
+export function unstoredCommits(): readonly SampledCase[] {
+  return SCENARIOS.filter(({ way, source }) => way === 'good' && source === 'local').flatMap((scenario) =>
+    (['no-space', 'read-only'] as const).map((fault) => ({
+      scenario,
+      strike: { save: 'commit-leave#1' as const, fault },
+    })),
+  );
+}
+
 /** So many killed cases, any scenario and any save of it; `random`: numbers from 0 to below 1. */
 export async function drawCases(count: number, random: () => number): Promise<readonly SampledCase[]> {
   const pick = <T>(from: readonly T[]): T => {
@@ -46,7 +58,7 @@ export async function drawCases(count: number, random: () => number): Promise<re
   };
   const drawn: SampledCase[] = [];
   while (drawn.length < count) {
-    const scenario: Scenario = { ...pick(SCENARIOS), source: 'local' };
+    const scenario: Scenario = { ...pick(ORDERED_BY_SERVER), source: 'local' };
     const { saves } = await Trial.run(scenario);
     const save = pick(saves.filter((name) => !name.startsWith('idle')));
     drawn.push({ scenario, strike: { save, fault: pick(KILLING) } });

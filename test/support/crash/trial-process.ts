@@ -197,7 +197,11 @@ class TrialProcess {
       }
       const seen = await Promise.race([
         this.#service
-          .waitFor('a wait or the end', (now) => this.#isAsking(now) || isOver(now), WITHIN_MS)
+          .waitFor(
+            'a wait or the end',
+            (now) => this.#isAsking(now) || isOver(now) || isHeldBack(now),
+            WITHIN_MS,
+          )
           .catch((error: unknown) => {
             if (this.#service.isRunning) throw error;
             return null;
@@ -205,7 +209,7 @@ class TrialProcess {
         this.#service.exited(WITHIN_MS).then(() => null),
       ]);
       if (seen === null) continue;
-      if (isOver(seen)) return this.#ending(seen);
+      if (isOver(seen) || isHeldBack(seen)) return this.#ending(seen);
       this.#ticket = String(seen['WaitTicket']);
       this.#asked += 1;
       await this.#consent();
@@ -229,12 +233,17 @@ class TrialProcess {
   async #ending(seen: Properties): Promise<Ending> {
     const running = (await readFile(join(this.#truth, 'running'), 'utf8')).trim();
     return {
-      result: String(seen['LastResult']),
+      result: isHeldBack(seen) ? 'held-back' : String(seen['LastResult']),
       failure: String(seen['LastErrorName']).replace('io.holdpoint.Update1.Failure.', ''),
       installedName: String(seen['CurrentArtifactName']),
       running: running === 'new' ? 'new' : 'old',
     };
   }
+}
+
+/** For as long as the store fails there is no more to come. */
+function isHeldBack(seen: Properties): boolean {
+  return (seen['Deployment'] as { readonly notice?: string } | undefined)?.notice === 'commit-not-stored';
 }
 
 function isOver(seen: Properties): boolean {

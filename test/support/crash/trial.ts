@@ -2,30 +2,30 @@
  * One case of the crash matrix inside the test's process: the real core, loop, effects, artifact reader and store code,
  * on a disk, a device, a server and a clock of the test's. `strike` names the save that the fault meets.
  */
-import { from, mergeMap, NEVER, of, concat, Subscription } from 'rxjs';
-import { createArtifactReader } from '../../../src/adapters/artifact/reader.ts';
+import type { Subscription } from 'rxjs';
 import { FileStore } from '../../../src/adapters/store/file-store.ts';
 import {
   documentOf,
   parseStateDocument,
   type StateDocument,
 } from '../../../src/adapters/store/state-document.ts';
-import { runEffects } from '../../../src/app/effects.ts';
-import { createMachine, type Machine } from '../../../src/app/machine.ts';
+import type { Machine } from '../../../src/app/machine.ts';
+import { isWaitingForStore } from '../../../src/core/deployment-end.ts';
 import { HOLD_POINTS } from '../../../src/core/hold-point.ts';
 import { DEFAULT_FLOW_SETTINGS, type FlowSettings } from '../../../src/core/settings.ts';
 import { initialState, type UpdateState } from '../../../src/core/state.ts';
 import type { ArtifactLocation } from '../../../src/ports/artifact-source.ts';
-import { DEVICE_TYPE } from '../artifact-builder.ts';
 import { FaultyFiles, SimulatedDisk } from '../faulty-files.ts';
 import { withPoint } from '../flow-steps.ts';
 import { randomFrom } from '../random.ts';
-import { RecordingDeploymentLog, RecordingLog } from '../recording-log.ts';
+import { RecordingLog } from '../recording-log.ts';
 import { VirtualClock } from '../virtual-clock.ts';
 import { FAULTS_OF_FILES, WAYS, type Scenario, type SaveName, type Strike } from './plan.ts';
-import { ARTIFACT_BYTES, artifactBytes, NEW_NAME, previewedArtifact } from './trial-artifact.ts';
+import { ARTIFACT_BYTES, NEW_NAME, previewedArtifact } from './trial-artifact.ts';
 import { TrialDevice, type Version } from './trial-device.ts';
 import { TrialServer } from './trial-server.ts';
+import { startTrialService } from './trial-service.ts';
+import { TrialWitness } from './trial-witness.ts';
 
 const DIRECTORY = '/data/holdpoint';
 export const ORIGINAL = { artifactName: 'original', artifactGroup: '', provides: {} };
@@ -79,7 +79,7 @@ export class Trial {
   readonly #log = new RecordingLog();
   readonly #saves: SaveName[] = [];
   readonly #occurrences = new Map<string, number>();
-  readonly #complaints: string[] = [];
+  readonly #witness = new TrialWitness();
   #running: Subscription | null = null;
   #machine: Machine | null = null;
   /** How the present process has ended, until it is started again. */
@@ -93,8 +93,6 @@ export class Trial {
   #asked = 0;
   #callsBeforeStart = 0;
   #isStruck = false;
-  /** The step of the newest state that is surely stored. */
-  #storedStep = '';
 
   static async run(scenario: Scenario, strike: Strike | null = null, seed = 1): Promise<TrialResult> {
     const trial = new Trial(scenario, strike, seed);
@@ -143,7 +141,13 @@ export class Trial {
       calls: this.#device.calls,
       asked: this.#asked,
       historyLength: this.#state.history.length,
-      complaints: [...this.#complaints, ...this.#unexplained()],
+      complaints: [
+        ...this.#witness.complaints,
+        ...(this.#isOrdered && this.#state.history.length === 0
+          ? ['an order that was taken is forgotten']
+          : []),
+        ...this.#unexplained(),
+      ],
     };
   }
 
@@ -153,7 +157,7 @@ export class Trial {
   }
 
   get #isHeldBack(): boolean {
-    return this.#state.step === 'report-success' && this.#state.isCommitUnstored;
+    return isWaitingForStore(this.#state);
   }
 
   get #settings(): FlowSettings {
@@ -183,81 +187,33 @@ export class Trial {
     const { document } = await store.load();
     const seed = document?.state ?? initialState(ORIGINAL);
     const nonce = (): string => (this.#nonces += 1).toString(16).padStart(32, '0');
-    const machine = createMachine(seed, {
+    const { machine, running } = startTrialService({
+      seed,
+      settings: this.#settings,
+      bootId: `boot-${this.#boot}`,
       clock: this.#clock,
       log: this.#log,
       nonce,
-      store: {
-        load: async () => ({ document: null, generation: 0, complaints: [] }),
-        save: (state) => this.#save(store, state),
+      save: (state) => this.#save(store, state),
+      device: this.#device,
+      server: this.#server,
+      witness: this.#witness,
+      rebootHost: () => this.#rebootHost(),
+      onTick: () => (this.#activity += 1),
+      onWork: (ended) => {
+        this.#works += 1;
+        void ended.then(() => (this.#works -= 1));
       },
     });
-    const running = new Subscription();
-    running.add(machine.tick$.subscribe(() => (this.#activity += 1)));
-    const effect$ = machine.tick$.pipe(mergeMap(({ effects }) => from(effects)));
-    const onWork = (ended: Promise<void>): void => {
-      this.#works += 1;
-      void ended.then(() => (this.#works -= 1));
-    };
-    running.add(
-      runEffects(
-        effect$,
-        {
-          clock: this.#clock,
-          log: this.#log,
-          nonce,
-          server: this.#server,
-          modules: {
-            ...this.#device.modules,
-            run: (type, action, signal) => {
-              if (action === 'ArtifactCommit' && this.#storedStep !== 'commit') {
-                this.#complaints.push(`committed, while the store says ${this.#storedStep}`);
-              }
-              return this.#device.modules.run(type, action, signal);
-            },
-          },
-          scripts: this.#device.scripts,
-          system: {
-            bootId: () => `boot-${this.#boot}`,
-            deviceType: async () => DEVICE_TYPE,
-            reboot: () => this.#rebootHost(),
-          },
-          source: { open: async () => ({ sizeBytes: ARTIFACT_BYTES.length, chunks: artifactBytes() }) },
-          reader: createArtifactReader(),
-          deploymentLog: new RecordingDeploymentLog(),
-          conditions: {
-            points: HOLD_POINTS,
-            unmet$: () => concat(of([]), NEVER),
-            wallClock$: () => concat(of(''), NEVER),
-          },
-          inventory: { send: async () => 'unchanged' },
-          holders: { gone$: () => NEVER },
-          journal: {
-            append: async (entries) => entries.at(-1)?.seq ?? 0,
-            read: async (fromSeq) => ({ lines: [], nextSeq: fromSeq }),
-          },
-          bus: { publish: () => {}, announce: () => {}, flush: async () => {} },
-          verifyKeyPaths: [],
-        },
-        onWork,
-      ).subscribe(machine.dispatch),
-    );
-    running.add(machine.start());
     this.#running = running;
     this.#machine = machine;
-    machine.dispatch({
-      kind: 'ServiceStarted',
-      bootId: `boot-${this.#boot}`,
-      settings: this.#settings,
-      bootstrap: null,
-    });
   }
 
   /** Begins the update: the server has it, or somebody orders it. */
   async #order(): Promise<void> {
     await this.#quiesce();
     if (this.#scenario.source === 'server' || this.#machine === null || this.#death !== null) return;
-    await this.#command({
+    this.#isOrdered = await this.#command({
       kind: 'Install',
       deploymentId: DEPLOYMENT_ID,
       location: { kind: 'file', path: '/media/usb/release-2.mender' } satisfies ArtifactLocation,
@@ -292,7 +248,7 @@ export class Trial {
       this.#files.setFault(strike === 'torn' ? { ...fault, tear: this.#random() * TORN_SHARE } : fault);
     try {
       await store.save(documentOf(state));
-      this.#storedStep = state.step;
+      this.#witness.stored(state);
     } finally {
       // Only what was met counts: the store may have changed how it writes.
       if (fault) this.#isStruck = this.#files.strikes > 0;
@@ -378,6 +334,8 @@ export class Trial {
     }
     throw new Error(`no end in ${this.#state.step}`);
   }
+  /** Somebody on the device has been told that the update is taken. */
+  #isOrdered = false;
   /** Checks that led to no deployment, one after the other: nothing can be begun without a store. */
   #asksInVain = 0;
   #heldTurns = 0;

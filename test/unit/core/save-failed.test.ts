@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { FLOW_STEPS, type FlowStep } from '../../../src/core/state.ts';
 import { FLOW } from '../../../src/core/transition-table.ts';
+import { LOOP_LIMIT } from '../../../src/core/walk.ts';
 import { holdAdded } from '../../support/flow-events.ts';
 import { DEPLOYMENT_ID, FlowSimulator, isFinal, SERVER_SETTINGS } from '../../support/flow-simulator.ts';
 import {
@@ -13,6 +14,7 @@ import {
   outcomeOf,
   pointOf,
   reach,
+  shownOf,
 } from '../../support/flow-steps.ts';
 
 /** Steps that are entered with a deployment on its way, so that entering them is stored. */
@@ -88,8 +90,10 @@ describe.each(stored.map((step) => [step]))('when entering %s cannot be stored',
     if (step === 'commit-leave') {
       // A success that is not stored is not told: the next start would go back.
       simulator.run();
-      expect(simulator.step).toBe('report-success');
-      for (let turns = 0; turns < 5; turns += 1) simulator.fireTimer();
+      expect(simulator.step).toBe('cleanup-after-success');
+      // Longer than the loop limit: waiting is no loop.
+      for (let turns = 0; turns < LOOP_LIMIT + 2; turns += 1) simulator.fireTimer();
+      expect(simulator.step).toBe('cleanup-after-success');
       expect(simulator.reports.filter(({ status }) => isFinal(status))).toEqual([]);
       simulator.isStoreBroken = () => false;
     }
@@ -161,6 +165,8 @@ describe('a store that fails', () => {
     expect(simulator.reports.some(({ status }) => status === 'success')).toBe(false);
     simulator.isStoreBroken = () => false;
     simulator.runOut();
+    // Nothing is left out for having waited.
+    expect(simulator.chain()).toMatch(/C C- CL$/);
     expect(simulator.reports.filter(({ status }) => isFinal(status))).toHaveLength(1);
     expect(outcomeOf(simulator)).toBe('ok');
   });
@@ -174,6 +180,76 @@ describe('a store that fails', () => {
     finish(simulator);
     expect(outcomeOf(simulator)).toBe('back');
     expect(simulator.reports.flatMap(({ status }) => (isFinal(status) ? [status] : []))).toEqual(['failure']);
+  });
+
+  it.each([
+    ['ordered on the device', 'local'],
+    ['by the server', 'server'],
+  ] as const)('behind the commit of an update %s shows no success before it is stored', (_what, source) => {
+    const simulator = new FlowSimulator().boot();
+    if (source === 'local') simulator.installLocal();
+    goTo(simulator, 'commit');
+    simulator.isStoreBroken = () => true;
+    simulator.run();
+    const results = (): readonly string[] =>
+      simulator.notices.flatMap((notice) => (notice.kind === 'DeploymentFinished' ? [notice.result] : []));
+    for (let turns = 0; turns < 3; turns += 1) {
+      expect(shownOf(simulator)).toMatchObject({
+        lastResult: 'none',
+        activity: 'cleaning-up',
+        deployment: { notice: 'commit-not-stored' },
+      });
+      expect(simulator.state.history).toEqual([]);
+      expect(results()).toEqual([]);
+      simulator.fireTimer();
+    }
+    simulator.isStoreBroken = () => false;
+    simulator.runOut(0);
+    expect(simulator.step).toBe('idle');
+    expect(shownOf(simulator)).toMatchObject({ lastResult: 'success', deployment: {} });
+    expect(results()).toEqual(['success']);
+    expect(simulator.chain()).toMatch(/ C C- CL$/);
+  });
+
+  it('behind the commit is looked at again after a minute, and stored in one try', () => {
+    const simulator = reach('commit');
+    let tries = 0;
+    simulator.isStoreBroken = () => (tries += 1) > 0;
+    simulator.run();
+    tries = 0;
+    expect(simulator.timer).toMatchObject({ dueMs: simulator.bootMs + 60_000 });
+    simulator.fireTimer();
+    // Clean-up, and the wait for it: not one try after the other.
+    expect(tries).toBe(2);
+  });
+
+  it('in the clean-up of a commit that was stored late does not begin it a second time', () => {
+    const simulator = reach('commit');
+    simulator.isStoreBroken = () => true;
+    simulator.run();
+    simulator.isStoreBroken = () => false;
+    simulator.fireTimer();
+    expect(simulator.jobs.map(({ call }) => call)).toEqual(['CL']);
+    simulator.command({ ...holdAdded({ holdId: 'a'.repeat(12) }), kind: 'AddHold' });
+    simulator.isStoreBroken = () => true;
+    simulator.dispatch({ kind: 'HolderVanished', connection: 'bus/:1.7' });
+    expect(simulator.timer).toBeNull();
+    simulator.isStoreBroken = () => false;
+    simulator.runOut(0);
+    expect(simulator.chain()).toMatch(/ C C- CL$/);
+    expect(simulator.state.history[0]?.result).toBe('success');
+  });
+
+  it('when an artifact without a payload has come is not told as a success before it is stored', () => {
+    const simulator = reach('download-leave', { device: { payload: 'empty' } });
+    simulator.isStoreBroken = () => true;
+    simulator.run();
+    expect(simulator.step).toBe('cleanup-after-success');
+    expect(simulator.reports.some(({ status }) => isFinal(status))).toBe(false);
+    expect(shownOf(simulator).lastResult).toBe('none');
+    simulator.isStoreBroken = () => false;
+    simulator.runOut();
+    expect(simulator.reports.flatMap(({ status }) => (isFinal(status) ? [status] : []))).toEqual(['success']);
   });
 
   it('leaves the file tree where it is: the next start goes back with it', () => {

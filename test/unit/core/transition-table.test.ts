@@ -19,6 +19,7 @@ const OUTCOMES: Readonly<Record<Work['kind'], readonly Outcome[]>> = {
   none: ['install', 'check', 'inventory'],
   scripts: ['done', 'failed'],
   module: ['done', 'failed'],
+  cleanup: ['done', 'failed'],
   reboot: ['done', 'failed'],
   'ask-needs-reboot': ['reboot', 'no-reboot', 'failed'],
   'ask-supports-rollback': ['supported', 'unsupported', 'failed'],
