@@ -90,7 +90,8 @@ function systemd(): { stop(): Promise<void> } {
     }
   };
   const ended = work();
-  ended.catch(() => {});
+  // Whoever waits for it must not wait for ever; what went wrong is told at the end.
+  ended.catch(() => rm(order, { force: true }));
   return {
     async stop() {
       isStopped = true;
