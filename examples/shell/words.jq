@@ -74,3 +74,5 @@ def view:
 
 if $key != "" then text($key)
 else [inputs][0] | if . == null then ("", "", "", "", text("ui.no-service")) else .data[0] | map_values(plain) | view end end
+# Nothing that somebody has written into an artifact moves the cursor.
+| gsub("[[:cntrl:]]"; " ")

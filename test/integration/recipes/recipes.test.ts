@@ -101,6 +101,7 @@ function systemd(): { stop(): Promise<void> } {
 }
 
 async function run(document: string): Promise<number> {
+  const artifact = await makeArtifact({ folder });
   const manager = systemd();
   return runBlocks(resolve(document), {
     folder,
@@ -109,7 +110,7 @@ async function run(document: string): Promise<number> {
       ...(service.device.environment as Record<string, string>),
       DBUS_SYSTEM_BUS_ADDRESS: service.bus.address,
       PATH: `${folder}:/usr/bin:/bin`,
-      ARTIFACT: await makeArtifact({ folder }),
+      ARTIFACT: artifact,
       // What the module answers is up to a file there.
       CONTROL: service.device.control,
       TZ: NOON,
