@@ -49,7 +49,7 @@ import { monitor, waitFor } from './watch-commands.ts';
 import type { Log } from '../ports/log.ts';
 
 export function createActions(around: Surroundings, options: ConfigOptions): Actions {
-  const { terminal, interrupts, environment, clock } = around;
+  const { terminal, interrupts, environment } = around;
   const signal = interrupts.first;
   const address = systemBusAddress(environment);
   const log = (): Log => openCommandLog(options.logLevel);
@@ -65,7 +65,7 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
   async function openReadyClient(): Promise<UpdateClient> {
     const client = await openClient();
     try {
-      await awaitService(client, clock);
+      await awaitService(client, around.clock);
       return client;
     } catch (error) {
       client.close();
@@ -81,6 +81,7 @@ export function createActions(around: Surroundings, options: ConfigOptions): Act
     const client = await openClient();
     const context = { client, terminal, signal, interruptedExitCode: around.interruptedExitCode };
     const runWhenReady = async (): Promise<number> => {
+      const { clock } = around;
       const startedMs = clock.now().bootMs;
       if (!(await awaitService(client, clock, timeoutMs))) return EXIT.timedOut;
       return run(context, timeoutMs === null ? null : timeoutMs - (clock.now().bootMs - startedMs));

@@ -70,9 +70,13 @@ export function openCommandProcess(program: string): CommandProcess {
     return 1;
   }
 
+  let clock: SystemClock | null = null;
   const around: Surroundings = {
     terminal,
-    clock: new SystemClock(),
+    // Made when somebody asks for it: most commands need none, and some run where there is no /proc.
+    get clock() {
+      return (clock ??= new SystemClock());
+    },
     interrupts: { first: first.signal, second: second.signal },
     interruptedExitCode,
     onSignal: (listener) => {

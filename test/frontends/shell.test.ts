@@ -1,12 +1,19 @@
 /** examples/shell, run as they stand there: the questions on a terminal, and a command that keeps the device still. */
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { busctl, OTHER_UID, TARGET } from '../support/bus-tools.ts';
 import { eventually } from '../support/eventually.ts';
 import { onTerminal, type OnTerminal } from '../support/pty.ts';
 import { asUser, startSessionBus, startSimulation, type SessionBus } from '../support/simulation.ts';
-import { NOTES } from './walk.ts';
+import {
+  answersTooLate,
+  lateAndInGerman,
+  messageOf,
+  walkThrough,
+  type Frontend,
+  type Language,
+} from './walk.ts';
 
 let bus: SessionBus;
 beforeAll(async () => {
@@ -20,65 +27,106 @@ beforeAll(async () => {
       mode: 0o755,
     },
   );
-  for (const name of ['update-ask.sh', 'wait-for-quiet.sh'])
+  for (const name of await readdir('examples/shell'))
     await copyFile(join('examples/shell', name), join(programs, name));
+  await cp('examples/catalogue', join(bus.folder, 'catalogue'), { recursive: true });
 }, 60_000);
 afterAll(() => bus.dispose());
 
-function start(name: string, ...args: readonly string[]): OnTerminal {
+function start(
+  name: string,
+  environment: Readonly<Record<string, string>>,
+  ...args: readonly string[]
+): OnTerminal {
   const [file, rest] = asUser(join(bus.folder, 'bin', name), args);
   return onTerminal([file, ...rest], {
     PATH: `${bus.folder}/bin:/usr/bin:/bin`,
     DBUS_SYSTEM_BUS_ADDRESS: bus.address,
+    ...environment,
   });
 }
 
-async function call(method: string, ...args: readonly string[]): Promise<string> {
-  const target = [TARGET.name, TARGET.path, TARGET.main];
-  const { status, stdout, stderr } = await busctl(bus.address, ['call', ...target, method, ...args], {
-    uid: OTHER_UID,
-  });
-  if (status !== 0) throw new Error(`${method}: ${stderr}`);
-  return stdout;
+/** update-ask.sh as a frontend: what stands on the terminal, and the number of an answer typed. */
+function startAsking(language: Language): readonly [OnTerminal, Frontend] {
+  const ask = start('update-ask.sh', { LANGUAGE: language });
+  const frontend: Frontend = {
+    shows: (text) => ask.shows(text),
+    async press(label) {
+      // Where it stands now: the questions before had their own.
+      const number = ask.text().match(new RegExp(`.*\\[(\\d)\\] ${label}`, 's'))?.[1];
+      if (number === undefined) throw new Error(`there is no answer "${label}": ${ask.text()}`);
+      ask.type(`${number}\n`);
+    },
+    keep: async () => {},
+  };
+  return [ask, frontend];
 }
 
-async function property(name: string, interfaceName: string = TARGET.main): Promise<string> {
+async function property(
+  name: string,
+  interfaceName: string = TARGET.main,
+  ...options: readonly string[]
+): Promise<string> {
   const target = [TARGET.name, TARGET.path, interfaceName, name];
-  return (await busctl(bus.address, ['get-property', ...target], { uid: OTHER_UID })).stdout;
+  return (await busctl(bus.address, [...options, 'get-property', ...target], { uid: OTHER_UID })).stdout;
 }
 
 describe('the shell scripts', { timeout: 400_000 }, () => {
-  it('update-ask.sh asks, passes the answers on, and outlives the restart of the service', async () => {
-    const ask = start('update-ask.sh');
-    await ask.shows('The update service is not running');
-    const simulation = startSimulation(bus, ['kiosk', '--speed', '20']);
+  it('update-ask.sh asks, puts off, agrees to the window, and is there after the restart', async () => {
+    const [ask, frontend] = startAsking('en');
+    await walkThrough(bus, frontend, 'shell');
+    await ask.stop();
+  });
+
+  it('update-ask.sh says in German why the last update failed, though it was started later', async () => {
+    let ask: OnTerminal | null = null;
+    const start = async (language: Language): Promise<Frontend> => {
+      const [terminal, frontend] = startAsking(language);
+      ask = terminal;
+      return frontend;
+    };
+    await lateAndInGerman(bus, start, 'shell');
+    await (ask as OnTerminal | null)?.stop();
+  });
+
+  it('update-ask.sh tells when the question is no longer the one that was answered', async () => {
+    const [ask, frontend] = startAsking('en');
+    await answersTooLate(bus, frontend);
+    await ask.stop();
+  });
+
+  it('update-ask.sh shows how far it is and how long it takes, on one line that is written over', async () => {
+    const [ask] = startAsking('en');
+    const simulation = startSimulation(bus, ['slow-link', '--speed', '20']);
     try {
-      await ask.shows(NOTES);
-      await ask.shows('release-2 (installed: release-1) at ArtifactInstall_Enter: [n]ow');
-      ask.type('n\n');
-      await ask.shows('s "proceeding"');
-      await ask.shows('at ArtifactReboot_Enter: [n]ow');
-      ask.type('w\n');
-      await ask.shows('s "recorded"');
-      const ticket = /"(\w+)"/.exec(await property('WaitTicket'))?.[1] ?? '';
-      await call('ContinueFull', 'sa{sv}', ticket, '1', 'now', 'b', 'true');
-      await ask.shows('The update service is not running');
-      await ask.shows('The update has ended: success');
+      await ask.shows(/\r[0-9]+ %, about [0-9]+ (min|s) left\u001b\[K/);
+      await ask.shows(/\r[4-9][0-9] %, about [0-9]+ s left\u001b\[K/);
+      // Below the line, not at its end.
+      await ask.shows(/\u001b\[K\r\nInstall the update\?/);
     } finally {
       await simulation.stop();
       await ask.stop();
     }
   });
 
-  it('update-ask.sh tells when the question is no longer the one that was asked', async () => {
-    const ask = start('update-ask.sh');
-    const simulation = startSimulation(bus, ['no-reboot', '--speed', '20']);
+  it('update-ask.sh shows who blocks and until when, in the time of the device', async () => {
+    const [ask, frontend] = startAsking('de');
+    const simulation = startSimulation(bus, ['several-blockers', '--speed', '20']);
     try {
-      await ask.shows('at ArtifactInstall_Enter: [n]ow');
-      const ticket = /"(\w+)"/.exec(await property('WaitTicket'))?.[1] ?? '';
-      await call('Snooze', 'su', ticket, '3600');
-      ask.type('n\n');
-      await ask.shows(/Call failed: .*ticket/i);
+      await frontend.shows(messageOf('de', 'point.ArtifactReboot_Enter'));
+      const { data } = JSON.parse(await property('Blockers', TARGET.main, '--json=short')) as {
+        data: readonly [string, string, string, string, Record<string, { data: number }>][];
+      };
+      for (const owner of ['org.example.Coffee', 'org.example.Backup']) {
+        const details = data.find(([, , who]) => who === owner)?.[4];
+        const at = new Date((details?.['end-usec']?.data ?? 0) / 1000).toTimeString().slice(0, 5);
+        const why = owner.endsWith('Coffee') ? 'brewing' : 'backup running';
+        const said = messageOf('de', 'reason.held').replace('{owner}', owner).replace('{why}', why);
+        const until = messageOf('de', 'ui.until').replace('{time}', at);
+        await eventually(`it says ${said}, ${until}`, () => ask.text().includes(`  - ${said}, ${until}\r\n`));
+      }
+      // Of the recorder it is not known when it ends.
+      expect(ask.text()).toMatch(/ {2}- org\.example\.Recorder [^\n]*: recording\r\n/);
     } finally {
       await simulation.stop();
       await ask.stop();
@@ -89,7 +137,7 @@ describe('the shell scripts', { timeout: 400_000 }, () => {
     const simulation = startSimulation(bus, ['kiosk', '--speed', '20']);
     try {
       await simulation.line('; ticket ');
-      const quiet = start('wait-for-quiet.sh', 'sh', '-c', 'echo working; read answer; exit 7');
+      const quiet = start('wait-for-quiet.sh', {}, 'sh', '-c', 'echo working; read answer; exit 7');
       await quiet.shows('working');
       expect(await property('Holds', 'io.holdpoint.Update1.Holds')).toContain('"busy: sh"');
       quiet.type('done\n');

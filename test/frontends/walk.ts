@@ -2,13 +2,10 @@
  * The walk that every frontend is taken for, on a simulated device, by whatever means it is looked at and pressed: started
  * before the service, asked, put off, asked again, the reboot's window, the restart of the service, and the result.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
 import { openUpdateClient } from '../../src/adapters/dbus/update-client.ts';
+import { watchBusCalls } from '../support/bus-calls.ts';
 import { busctl, OTHER_UID, TARGET } from '../support/bus-tools.ts';
-import { eventually } from '../support/eventually.ts';
 import { asUser, startSimulation, type SessionBus, type Simulation } from '../support/simulation.ts';
 import { watchProperties } from '../support/property-watch.ts';
 
@@ -114,7 +111,7 @@ export async function lateAndInGerman(
  * is told. The service stands still meanwhile, so that both answers lie in front of it in this order.
  */
 export async function answersTooLate(bus: SessionBus, frontend: Frontend): Promise<void> {
-  const calls = await watchCalls(bus);
+  const calls = await watchBusCalls(bus.address, TARGET.main, asUser);
   const other = await openUpdateClient(bus.address);
   const simulation = startSimulation(bus, ['no-reboot', '--speed', '20']);
   try {
@@ -136,34 +133,4 @@ export async function answersTooLate(bus: SessionBus, frontend: Frontend): Promi
     await simulation.stop();
     await calls.stop();
   }
-}
-
-interface Calls {
-  /** Until somebody has called the method. */
-  seen(method: string): Promise<void>;
-  stop(): Promise<void>;
-}
-
-async function watchCalls(bus: SessionBus): Promise<Calls> {
-  const rule = `type='method_call',interface='${TARGET.main}'`;
-  const [command, args] = asUser('dbus-monitor', ['--address', bus.address, rule]);
-  const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'inherit'], cwd: '/' });
-  const ended = once(child, 'exit');
-  const lines: string[] = [];
-  const output = createInterface({ input: child.stdout });
-  output.on('line', (text) => lines.push(text));
-  // It is told of its own name first; then it is listening.
-  await once(output, 'line');
-  return {
-    seen: (method) =>
-      eventually(
-        `somebody calls ${method}; seen: ${lines.length} lines`,
-        () => lines.some((text) => text.endsWith(`member=${method}`)),
-        PATIENCE_MS,
-      ),
-    async stop() {
-      child.kill('SIGKILL');
-      await ended;
-    },
-  };
 }

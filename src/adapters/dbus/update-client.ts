@@ -90,7 +90,9 @@ export interface DecisionPage {
 /** All methods reject with an UpdateError: see {@link isNoService}, {@link refusalOf}. */
 export interface UpdateClient {
   snapshot(): Promise<RemoteSnapshot>;
-  /** Whether somebody owns the name: now, then changes. */
+  /** Whether somebody owns the name, as the bus says it now. */
+  isThere(): Promise<boolean>;
+  /** The same, now and then its changes. Errors as `change$`. */
   readonly isThere$: Observable<boolean>;
   /** Has the bus start the service, as any call to it would. Resolves when it owns the name. */
   start(timeoutMs: number): Promise<void>;
@@ -172,7 +174,8 @@ export async function openUpdateClient(
 
   return {
     snapshot: async () => snapshotFrom(await properties()),
-    isThere$: bus.nameOwner$(HOLDPOINT_BUS_NAME).pipe(map((owner) => owner !== '')),
+    isThere: async () => (await bus.call(busCall('NameHasOwner', 's', [HOLDPOINT_BUS_NAME])))[0] === true,
+    isThere$: merge(bus.nameOwner$(HOLDPOINT_BUS_NAME).pipe(map((owner) => owner !== '')), lost$(bus)),
     start: async (timeoutMs) =>
       void (await bus.call(busCall('StartServiceByName', 'su', [HOLDPOINT_BUS_NAME, 0]), timeoutMs)),
     change$: changes$(bus, properties),
@@ -321,9 +324,6 @@ function holdChanges$(
 
 function changes$(bus: BusClient, properties: () => Promise<PlainMap>): Observable<UpdateChange> {
   const sender = { sender: HOLDPOINT_BUS_NAME, path: HOLDPOINT_PATH };
-  const lost$ = new Observable<never>((subscriber) => {
-    void bus.closed.then((reason) => subscriber.error(reason));
-  });
   // Newest wins: what an earlier owner said is of no interest once another one has the name.
   const service$ = bus
     .nameOwner$(HOLDPOINT_BUS_NAME)
@@ -377,5 +377,12 @@ function changes$(bus: BusClient, properties: () => Promise<PlainMap>): Observab
       return subscription;
     });
   }
-  return merge(service$, lost$);
+  return merge(service$, lost$(bus));
+}
+
+/** Errors when the bus is lost; nothing else. */
+function lost$(bus: BusClient): Observable<never> {
+  return new Observable<never>((subscriber) => {
+    void bus.closed.then((reason) => subscriber.error(reason));
+  });
 }

@@ -1,4 +1,4 @@
-import { BehaviorSubject } from 'rxjs';
+import { BehaviorSubject, NEVER } from 'rxjs';
 import { describe, expect, it } from 'vitest';
 import { RemoteError } from '../../../src/adapters/dbus/link.ts';
 import { awaitService, RETURN_LIMIT_MS } from '../../../src/cli/presence.ts';
@@ -6,12 +6,17 @@ import { UpdateError } from '../../../src/core/errors.ts';
 import { VirtualClock } from '../../support/virtual-clock.ts';
 
 /** A name on a bus, and what the bus says to whoever wants it started; `never` answers nothing. */
-function situation(start: Error | 'started' | 'never', timeoutMs: number | null = null) {
+function situation(
+  start: Error | 'started' | 'never',
+  timeoutMs: number | null = null,
+  { tells = true }: { readonly tells?: boolean } = {},
+) {
   const isThere$ = new BehaviorSubject(false);
   const clock = new VirtualClock();
   let starts = 0;
   const client = {
-    isThere$,
+    isThere$: tells ? isThere$ : NEVER,
+    isThere: () => Promise.resolve(isThere$.value),
     start: (): Promise<void> => {
       starts += 1;
       if (start === 'never') return new Promise(() => {});
@@ -46,6 +51,15 @@ describe('a service that is not on the bus', () => {
     expect(outcome()).toBe(true);
     expect(isThere$.observed).toBe(false);
     expect(clock.pending).toBe(0);
+  });
+
+  it('is looked for a last time when the time is over: the news of it may lie unread', async () => {
+    const { isThere$, clock, outcome } = situation(unknown, null, { tells: false });
+    isThere$.next(true);
+    await clock.advanceAsync(RETURN_LIMIT_MS - 1);
+    expect(outcome()).toBe('waiting');
+    await clock.advanceAsync(1);
+    expect(outcome()).toBe(true);
   });
 
   it('is waited for while the bus starts it, as long as the bus takes', async () => {
@@ -93,6 +107,12 @@ describe('a service that is not on the bus', () => {
     expect(outcome()).toBe(false);
   });
 
+  it('is not there when a bus that sets no limit has not got it started in time', async () => {
+    const { clock, outcome } = situation(new UpdateError('timeout', 'no reply within 30000 ms'));
+    await clock.advanceAsync(0);
+    expect(outcome()).toBe(NONE);
+  });
+
   it('is no longer waited for when the bus is lost', async () => {
     const { clock, outcome } = situation(new UpdateError('bus', 'the connection has ended'));
     await clock.advanceAsync(0);
@@ -101,7 +121,7 @@ describe('a service that is not on the bus', () => {
 });
 
 it('a service that is there is not started', async () => {
-  const isThere$ = new BehaviorSubject(true);
+  const isThere = (): Promise<boolean> => Promise.resolve(true);
   const start = (): Promise<void> => Promise.reject(new Error('started'));
-  expect(await awaitService({ isThere$, start }, new VirtualClock())).toBe(true);
+  expect(await awaitService({ isThere, isThere$: NEVER, start }, new VirtualClock())).toBe(true);
 });

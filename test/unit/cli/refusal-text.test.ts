@@ -61,6 +61,11 @@ describe('a refusal of the service', () => {
     ],
     [new RemoteError('org.freedesktop.DBus.Error.UnknownMethod', 'x'), /older than this command/],
     [new RemoteError('org.freedesktop.DBus.Error.ServiceUnknown', 'x'), /start holdpointd/],
+    [
+      new RemoteError('org.freedesktop.DBus.Error.NoReply', 'x'),
+      /went away before it answered: see 'holdpoint status'/,
+    ],
+    [new RemoteError('org.freedesktop.systemd1.UnitMasked', 'x'), /start holdpointd/],
     // Nothing better to say than the service itself.
     [
       refused('LimitsExceeded', 'a user may have 16 holds', { limit: 16 }),
