@@ -16,7 +16,7 @@ import { eventually } from '../support/eventually.ts';
 const run = promisify(execFile);
 const CACHE = join(tmpdir(), 'holdpoint-test-cache');
 const PACKAGES =
-  'dbus,systemd,systemd-sysv,polkitd,xz-utils,zstd,lmdb-utils,util-linux,procps,ca-certificates';
+  'dbus,systemd,systemd-sysv,libpam-systemd,polkitd,xz-utils,zstd,lmdb-utils,util-linux,procps,ca-certificates';
 /** Exit status of systemd-nspawn with --keep-unit. */
 const REBOOTED = 133;
 const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
