@@ -351,16 +351,17 @@ export const FAULT_ROWS: readonly FaultRow[] = [
     at('integration/server/client', 'is cut to a megabyte, the newest kept, in bounded memory'),
   ),
   whole(38, 'client floods the bus', at('e2e/flood', 'a client that floods the bus')),
-  part(
+  whole(
     39,
     'daemon upgraded in mid-update',
-    'in every phase: the package is upgraded and downgraded while the module installs',
-    at(PACKAGE, 'in the middle of an update, which goes on undisturbed (R39)'),
+    at(PACKAGE, 'and so on in every phase ${way}, and the update goes on undisturbed (R39)'),
+    at(PACKAGE, 'is upgraded at once when no update is under way'),
   ),
-  part(
+  whole(
     40,
     'abrupt reboot loses data of applications',
-    'a delay inhibitor of a real logind',
+    at(PACKAGE, 'leaves the reboot to whoever blocks it, and gives whoever asked for time that time (R40)'),
+    at(PACKAGE, 'does not wait for ever for who asked for time (R40)'),
     at('e2e/conditions', 'logind: whoever inhibits the shutdown is named, and the reboot waits for him'),
   ),
   whole(

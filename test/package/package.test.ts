@@ -47,6 +47,29 @@ const idle = (): Promise<void> =>
     /^s "Idle"\ns ""$/m,
   );
 
+/** The service that runs after it is another one, and idle. */
+async function restarted(exchange: () => Promise<unknown>, before?: string): Promise<void> {
+  const pid = before ?? (await mainPid());
+  await exchange();
+  await machine.until(
+    'the new one runs',
+    'systemctl show -P MainPID holdpointd',
+    new RegExp(`^(?!${pid}$|0$)\\d+$`, 'm'),
+  );
+  await idle();
+}
+
+async function rebooted(boot: string): Promise<void> {
+  await machine.until(
+    'it has rebooted',
+    'cat /proc/sys/kernel/random/boot_id',
+    new RegExp(`^(?!${boot})[0-9a-f]`),
+    240_000,
+  );
+  await machine.booted();
+  await idle();
+}
+
 async function forget(): Promise<void> {
   await machine.sh(`rm -rf ${CONTROL} && mkdir ${CONTROL}`);
 }
@@ -54,7 +77,8 @@ async function forget(): Promise<void> {
 beforeAll(async () => {
   machine = await Machine.create();
   await machine.write('/usr/share/mender/modules/v3/probe', MODULE, 0o755);
-  for (const name of ['release-2', 'release-3', 'release-4', 'release-5', 'release-6', 'release-7']) {
+  for (const number of [2, 3, 4, 5, 6, 7, 8, 9]) {
+    const name = `release-${number}`;
     const artifact = await makeArtifact(machine, { name });
     await copyFile(artifact, join(machine.root, 'root', `${name}.mender`));
   }
@@ -201,40 +225,78 @@ describe('on a machine', () => {
     await idle();
   });
 
-  for (const [what, deb, name] of [
-    ['upgraded', () => NEWER, 'release-4'],
-    ['downgraded', () => DEB, 'release-5'],
+  /** Packages are exchanged in each of these, a wait for a point or a call of the module, before it may go on. */
+  const FORWARD = [
+    'Download',
+    '@ArtifactInstall_Enter',
+    'ArtifactInstall',
+    'NeedsArtifactReboot',
+    '@ArtifactReboot_Enter',
+    'ArtifactReboot',
+    'ArtifactVerifyReboot',
+    '@ArtifactCommit_Enter',
+    'ArtifactCommit',
+    'Cleanup',
+  ];
+  const BACKWARD = [
+    'SupportsRollback',
+    'ArtifactRollback',
+    'ArtifactRollbackReboot',
+    'ArtifactVerifyRollbackReboot',
+    'ArtifactFailure',
+    'Cleanup',
+  ];
+
+  for (const [way, phases, name] of [
+    ['forwards', FORWARD, ['release-4', 'release-5']],
+    ['on the way back', BACKWARD, ['release-7', 'release-7']],
   ] as const) {
-    it(`is ${what} in the middle of an update, which goes on undisturbed (R39)`, async () => {
-      await forget();
-      await order('ArtifactInstall.wait');
-      await machine.sh(`holdpoint install --no-wait /root/${name}.mender`);
-      await begun('ArtifactInstall');
-      const pid = await mainPid();
-      await machine.install(deb());
-      expect(await mainPid()).toBe(pid);
-      await cancel('ArtifactInstall.wait');
-      await machine.until(
-        'the new one runs',
-        'systemctl show -P MainPID holdpointd',
-        new RegExp(`^(?!${pid}$|0$)`, 'm'),
-      );
-      await idle();
-      expect(await property('CurrentArtifactName')).toBe(`"${name}"`);
-      expect(await machine.sh(`grep -c '^ArtifactRollback' ${CONTROL}/calls || true`)).toBe('0');
-    });
+    for (const [turn, first] of ['upgraded', 'downgraded'].entries()) {
+      it(`is ${first} and so on in every phase ${way}, and the update goes on undisturbed (R39)`, async () => {
+        await forget();
+        // What is exchanged for the other one, beginning with the right one.
+        await restarted(() => machine.install(turn === 0 ? DEB : NEWER));
+        await machine.write(`${CONTROL}/reboot`, 'Yes\n');
+        if (way !== 'forwards') await order('ArtifactVerifyReboot.fail');
+        const holds = new Map<string, string>();
+        for (const phase of phases) {
+          const point = phase.slice(1);
+          if (!phase.startsWith('@')) await order(`${phase}.wait`);
+          else holds.set(phase, await machine.sh(`holdpoint hold ${point} --why upgrade --timeout 1h`));
+        }
+        const pid = await mainPid();
+        await machine.sh(`holdpoint install --no-wait /root/${name[turn]}.mender`);
+        for (const [index, phase] of phases.entries()) {
+          const hold = holds.get(phase);
+          if (hold === undefined) await begun(phase);
+          else
+            await machine.until(
+              `it waits at ${phase}`,
+              'holdpoint status',
+              new RegExp(`waiting at ${phase.slice(1)}`),
+            );
+          await machine.install((index + turn) % 2 === 0 ? NEWER : DEB);
+          expect(await mainPid(), phase).toBe(pid);
+          await (hold === undefined ? cancel(`${phase}.wait`) : machine.sh(`holdpoint release ${hold}`));
+        }
+        await restarted(async () => {}, pid);
+        const isGood = way === 'forwards';
+        expect(await property('LastResult')).toBe(isGood ? '"success"' : '"rolled-back"');
+        expect(await property('CurrentArtifactName')).toBe(`"${isGood ? name[turn] : 'release-5'}"`);
+        // Each of them once: nothing was begun anew by the new one.
+        const calls = (await machine.sh(`cat ${CONTROL}/calls`)).split('\n');
+        for (const phase of phases.filter((one) => !one.startsWith('@') && one !== 'NeedsArtifactReboot')) {
+          expect(
+            calls.filter((call) => call === phase),
+            phase,
+          ).toHaveLength(1);
+        }
+        expect(calls.includes('ArtifactRollback')).toBe(!isGood);
+      }, 900_000);
+    }
   }
 
-  it('is upgraded at once when no update is under way', async () => {
-    const pid = await mainPid();
-    await machine.install(NEWER);
-    await machine.until(
-      'the new one runs',
-      'systemctl show -P MainPID holdpointd',
-      new RegExp(`^(?!${pid}$|0$)`, 'm'),
-    );
-    await idle();
-  });
+  it('is upgraded at once when no update is under way', () => restarted(() => machine.install(NEWER)));
 
   it('rolls back a version in which the bus is masked, over two real boots (R23)', async () => {
     await forget();
@@ -265,6 +327,59 @@ describe('on a machine', () => {
     expect(await property('LastResult')).toBe('"rolled-back"');
     expect(await property('CurrentArtifactName')).toBe('"release-5"');
   });
+
+  it('leaves the reboot to whoever blocks it, and gives whoever asked for time that time (R40)', async () => {
+    await forget();
+    await machine.write(`${CONTROL}/reboot`, 'Automatic\n');
+    await machine.write('/etc/systemd/logind.conf.d/soon.conf', '[Login]\nInhibitDelayMaxSec=30\n');
+    await machine.sh('systemctl restart systemd-logind');
+    // Told to end with everything else, it would not come to write anything.
+    const app = [
+      '#!/bin/sh',
+      'rm -f /root/saved',
+      'dbus-monitor --system "interface=org.freedesktop.login1.Manager,member=PrepareForShutdown" >/run/heard &',
+      'until grep -q "boolean true" /run/heard; do sleep 0.1; done',
+      'sleep 3',
+      'cat /proc/sys/kernel/random/boot_id >/root/saved',
+      'kill $!',
+    ];
+    await machine.write('/root/app', `${app.join('\n')}\n`, 0o755);
+    const inhibit = (unit: string, mode: string, command: string): Promise<string> =>
+      machine.sh(
+        `systemd-run --quiet --unit=${unit} systemd-inhibit --what=shutdown --mode=${mode} --who=${unit} --why=testing ${command}`,
+      );
+    await inhibit('Recorder', 'delay', '/root/app');
+    await inhibit('Surgery', 'block', 'sleep infinity');
+    const listed = (who: string): Promise<void> =>
+      machine.until('it is listed', 'systemd-inhibit --list --no-legend', new RegExp(who));
+    await listed('Recorder');
+    await listed('Surgery');
+    const boot = await machine.bootId();
+    await machine.sh('holdpoint install --no-wait /root/release-8.mender');
+    await machine.until('it says who is in the way', 'holdpoint status', /Surgery/);
+    expect(await machine.sh('holdpoint status')).not.toContain('Recorder');
+    expect(await machine.bootId()).toBe(boot);
+    await machine.sh('systemctl stop Surgery');
+    await rebooted(boot);
+    expect(await property('CurrentArtifactName')).toBe('"release-8"');
+    expect(await machine.sh('cat /root/saved')).toBe(boot);
+  }, 600_000);
+
+  it('does not wait for ever for who asked for time (R40)', async () => {
+    await forget();
+    await machine.write(`${CONTROL}/reboot`, 'Automatic\n');
+    await machine.write('/etc/systemd/logind.conf.d/soon.conf', '[Login]\nInhibitDelayMaxSec=4\n');
+    await machine.sh('systemctl restart systemd-logind');
+    await machine.sh(
+      'systemd-run --quiet --unit=Endless systemd-inhibit --what=shutdown --mode=delay --who=Endless --why=testing sleep infinity',
+    );
+    await machine.until('it is listed', 'systemd-inhibit --list --no-legend', /Endless/);
+    const boot = await machine.bootId();
+    await machine.sh('holdpoint install --no-wait /root/release-9.mender');
+    await rebooted(boot);
+    expect(await property('CurrentArtifactName')).toBe('"release-9"');
+    await machine.sh('rm -r /etc/systemd/logind.conf.d');
+  }, 600_000);
 
   it('is removed and purged without a trace but the key and the type of the device', async () => {
     await machine.sh('dpkg -r holdpoint 2>&1');
