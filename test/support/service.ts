@@ -32,6 +32,8 @@ export interface HarnessOptions extends DeviceOptions {
   readonly bus?: PrivateBus;
   /** Another build of the service than that of the present sources. */
   readonly program?: string;
+  /** MiB that no process of it may have needed; default 150. */
+  readonly memoryLimitMib?: number;
 }
 
 export interface StartOptions {
@@ -59,6 +61,7 @@ export class ServiceHarness {
   readonly watch: PropertyWatch;
   readonly #ownsBus: boolean;
   readonly #program: string | null;
+  readonly #memoryLimitMib: number;
   #process: ChildProcess | null = null;
   #exit: Promise<Exit> | null = null;
   #peakMib = 0;
@@ -76,6 +79,7 @@ export class ServiceHarness {
     this.device = device;
     this.#ownsBus = options.bus === undefined;
     this.#program = options.program ?? null;
+    this.#memoryLimitMib = options.memoryLimitMib ?? MEMORY_LIMIT_MIB;
     this.watch = watchProperties(bus.address, () => this.#lastWords());
   }
 
@@ -266,9 +270,9 @@ export class ServiceHarness {
     this.watch.close();
     if (this.#ownsBus) await this.bus.dispose();
     await this.device.dispose();
-    if (this.#peakMib >= MEMORY_LIMIT_MIB)
+    if (this.#peakMib >= this.#memoryLimitMib)
       throw new Error(
-        `the service has needed ${Math.ceil(this.#peakMib)} MiB, ${MEMORY_LIMIT_MIB} are allowed`,
+        `the service has needed ${Math.ceil(this.#peakMib)} MiB, ${this.#memoryLimitMib} are allowed`,
       );
   }
 
