@@ -1,10 +1,11 @@
 /**
- * What of undici goes into our programs: its dispatchers and their `request`. Its own index brings fetch, WebSockets, mocks
+ * What of undici goes into our programs: its dispatchers and what they can be asked. Its own index brings fetch, WebSockets, mocks
  * and caches along, 400 KB that every start would have to compile and run. Used by build.mjs in place of `undici`.
  */
 const Dispatcher = require('../node_modules/undici/lib/dispatcher/dispatcher.js');
 
-Dispatcher.prototype.request = require('../node_modules/undici/lib/api/api-request.js');
+// As its index does; the proxy agent needs `connect` of them.
+Object.assign(Dispatcher.prototype, require('../node_modules/undici/lib/api/index.js'));
 
 module.exports = {
   Agent: require('../node_modules/undici/lib/dispatcher/agent.js'),
