@@ -735,6 +735,13 @@ export function onlyBlocker(verdict: GateVerdict): readonly unknown[] {
   );
 }
 
+const mapDetails = {
+  'map-id': 'map-1',
+  priority: 0,
+  origin: 'local',
+  'ceiling-seconds': 3600,
+  'on-ceiling': 'fail',
+};
 /** Every detail of the only blocker, or of the refusal. */
 export const DETAIL_CASES: readonly (readonly [string, Settings, Changes, Details])[] = [
   ['a refusal by lateness', {}, { ...atCommit, health: CHECKERS, waitedMs: 300_000 }, {}],
@@ -774,6 +781,23 @@ export const DETAIL_CASES: readonly (readonly [string, Settings, Changes, Detail
     { ceilingSeconds: 0 },
     { unmet: [unmetCondition({ endsWallMs: 0, details: {} })] },
     { skippable: true, limit: 'no-limit-by-policy' },
+  ],
+  ['a map', {}, { maps: [aMap('pause')] }, mapDetails],
+  [
+    'a map that lets go at a time',
+    {},
+    { maps: [aMap('pause', {}, lettingGoIn(90_000))] },
+    { ...mapDetails, 'release-at-usec': (NOW.wallMs + 90_000) * 1000 },
+  ],
+  [
+    'a map that lets go at a time, by a clock that is not believed',
+    {},
+    { maps: [aMap('pause', {}, lettingGoIn(90_000))], clockProblem: 'before-build' },
+    {
+      ...mapDetails,
+      'release-at-usec': (NOW.wallMs + 90_000) * 1000,
+      'clock-problem': 'before-build',
+    },
   ],
 ];
 
