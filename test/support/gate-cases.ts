@@ -652,6 +652,12 @@ export const BLOCKER_CASES: readonly BlockerCase[] = [
     ['server', 'paused-by-map', 'continue', 30_000],
   ],
   [
+    'a map that never expires',
+    {},
+    { maps: [aMap('pause', {}, { expiresBootMs: Infinity })] },
+    ['uid:0', 'paused-by-map', 'keep-waiting', null],
+  ],
+  [
     'a map that then forces',
     {},
     { maps: [aMap('pause', { onMapExpire: 'force_continue' }, inHalfAMinute)] },

@@ -276,7 +276,8 @@ describe('the other commands', () => {
 });
 
 describe('without a service', () => {
-  it.each([
+  // At the same time: each waits ten seconds for one to come.
+  it.concurrent.each([
     ['status'],
     ['install', '/tmp/some.mender'],
     ['wait'],
