@@ -109,6 +109,7 @@ describe('a control map', () => {
       },
     });
     for (const key of ['id', 'ID', 'Id']) {
+      expect(acceptedMap({ [key]: ID, states: {} }, ID)).toContain(`"id":"${ID}"`);
       expect(() => acceptedMap({ [key]: ID.replace('5', '6'), states: {} }, ID)).toThrow(/\$\.id/i);
     }
   });
