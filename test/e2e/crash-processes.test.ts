@@ -4,13 +4,12 @@ import { drawCases, unstoredCommits } from '../support/crash/sample.ts';
 import { randomFrom, seedFromEnvironment } from '../support/random.ts';
 
 /** A slice of test/matrix/crash-processes.test.ts, drawn anew in each run from all saves of all updates, and commits that cannot be stored. */
-const CASES = 4;
+const DRAWN = 4;
 const seed = seedFromEnvironment();
-console.info(`${CASES} cases, seed ${seed}`);
-const cases = [...(await drawCases(CASES, randomFrom(seed))), ...unstoredCommits().slice(0, 2)];
+const cases = [...(await drawCases(DRAWN, randomFrom(seed))), ...unstoredCommits().slice(0, 2)];
 
 describe.concurrent(
-  `the service as a process of its own, killed in a save: ${CASES} cases, seed ${seed}`,
+  `the service as a process of its own, killed in a save: ${cases.length} cases, seed ${seed}`,
   { timeout: 120_000 },
   () => compareEach(cases),
 );

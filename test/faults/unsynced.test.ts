@@ -17,33 +17,10 @@ import { DEVICE_TYPE, PAYLOAD_TYPE } from '../support/device.ts';
 import { ForgetfulDisk } from '../support/forgetful-disk.ts';
 import { randomFrom, seedFromEnvironment } from '../support/random.ts';
 import { ServiceHarness } from '../support/service.ts';
-import { nextStored, storedStates, type Stored } from '../support/stored-state.ts';
+import { FORWARD_STEPS, nextStored, storedStates, type Stored } from '../support/stored-state.ts';
 
 const run = promisify(execFile);
 
-/** In the order they are passed. */
-const STEPS: readonly FlowStep[] = [
-  'download-gate',
-  'download-status',
-  'download-enter',
-  'download',
-  'download-leave',
-  'install-gate',
-  'install-status',
-  'install-enter',
-  'install',
-  'install-leave',
-  'needs-reboot',
-  'commit-gate',
-  'commit-authorize',
-  'commit-status',
-  'commit-enter',
-  'commit-check',
-  'commit',
-  'commit-leave',
-  'cleanup-after-success',
-  'report-success',
-];
 const CUT_AT: readonly FlowStep[] = [
   'download',
   'download-leave',
@@ -138,7 +115,7 @@ it(
             : nextStored(device.stateDirectory, ({ state: { deployment, history, step: at } }) => {
                 // On a machine that is busy it may be over when it is looked at.
                 if (deployment === null) return history[0]?.artifactName === name;
-                return STEPS.indexOf(at) >= STEPS.indexOf(step);
+                return FORWARD_STEPS.indexOf(at) >= FORWARD_STEPS.indexOf(step);
               }).then((stored) => (seen = stored));
         await service.install(artifact);
         await reached;

@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeRecord } from '../../src/adapters/store/record.ts';
 import { parseStateDocument } from '../../src/adapters/store/state-document.ts';
-import type { UpdateState } from '../../src/core/state.ts';
+import type { FlowStep, UpdateState } from '../../src/core/state.ts';
 
 /** What the service has stored, read from outside. */
 export interface Stored {
@@ -40,3 +40,33 @@ export function nextStored(stateDirectory: string, claim: (stored: Stored) => bo
     });
   });
 }
+
+/** Of an update that reboots and is committed, in the order they are passed; one without a reboot leaves out that part. */
+export const FORWARD_STEPS: readonly FlowStep[] = [
+  'download-gate',
+  'download-status',
+  'download-enter',
+  'download',
+  'download-leave',
+  'install-gate',
+  'install-status',
+  'install-enter',
+  'install',
+  'install-leave',
+  'needs-reboot',
+  'reboot-gate',
+  'reboot-status',
+  'reboot-enter',
+  'reboot',
+  'verify-reboot',
+  'reboot-leave',
+  'commit-gate',
+  'commit-authorize',
+  'commit-status',
+  'commit-enter',
+  'commit-check',
+  'commit',
+  'commit-leave',
+  'cleanup-after-success',
+  'report-success',
+];

@@ -1,5 +1,6 @@
 /** What the boot tests do to a device, and what must come of it. */
 import type { FlowStep } from '../../../src/core/state.ts';
+import { FORWARD_STEPS } from '../../support/stored-state.ts';
 import type { Variant } from './field-lab.ts';
 
 export interface Ending {
@@ -60,35 +61,6 @@ export const PLAIN_CASES: readonly BootCase[] = [
   },
 ];
 
-/** In the order they are passed. */
-const FORWARD_STEPS: readonly FlowStep[] = [
-  'download-gate',
-  'download-status',
-  'download-enter',
-  'download',
-  'download-leave',
-  'install-gate',
-  'install-status',
-  'install-enter',
-  'install',
-  'install-leave',
-  'needs-reboot',
-  'reboot-gate',
-  'reboot-status',
-  'reboot-enter',
-  'reboot',
-  'verify-reboot',
-  'reboot-leave',
-  'commit-gate',
-  'commit-authorize',
-  'commit-status',
-  'commit-enter',
-  'commit-check',
-  'commit',
-  'commit-leave',
-  'cleanup-after-success',
-  'report-success',
-];
 const BACKWARD_STEPS: readonly FlowStep[] = [
   'commit-error',
   'rollback-check',
